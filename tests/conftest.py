@@ -1,0 +1,18 @@
+"""What every test shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("prunus", deadline=None, max_examples=50)
+settings.load_profile("prunus")
+
+
+@pytest.fixture
+def mnist() -> None:
+    """For tests that need MNIST: skips where `PRUNUS_DATA` does not point at it."""
+    folder = os.environ.get("PRUNUS_DATA")
+    if not folder or not (Path(folder) / "mnist").is_dir():
+        pytest.skip("needs MNIST in hub layout under $PRUNUS_DATA/mnist")
