@@ -1,0 +1,43 @@
+"""What a score may ask for beyond the weights, measured over batches of data."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from prunus.errors import PrunusError
+from prunus.tree import weights
+
+Batch = tuple[Tensor, Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss = nn.functional.cross_entropy
+) -> dict[str, Tensor]:
+    """The mean over `batches` of the loss gradient of each prunable weight, in evaluation mode.
+
+    `batches` yields (inputs, labels); each batch weighs the same. The model's own `.grad` fields and its mode
+    are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
+    """
+    own = weights(model)
+    sums = {name: torch.zeros_like(weight) for name, weight in own.items()}
+    training = model.training
+    model.eval()
+    try:
+        count = 0
+        for inputs, labels in batches:
+            found = torch.autograd.grad(
+                loss(model(inputs), labels), list(own.values()), materialize_grads=True
+            )
+            for total, part in zip(sums.values(), found, strict=True):
+                total += part
+            count += 1
+    finally:
+        model.train(training)
+    if not count:
+        raise PrunusError("gradients need at least one batch.")
+    for name, total in sums.items():
+        if not torch.isfinite(total).all():
+            raise PrunusError(f"{name}: the gradient holds NaN or infinity.")
+    return {name: total / count for name, total in sums.items()}

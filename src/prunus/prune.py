@@ -1,0 +1,122 @@
+"""`prune`: a score, a pattern and a scope, applied to a model's weights, make a mask."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunus import scope as scopes
+from prunus.errors import PrunusError
+from prunus.mask import Mask
+from prunus.pattern import Pattern, element
+from prunus.scope import Scope
+from prunus.tree import Tree, check_names, weights
+
+Score = Callable[..., Tree]
+
+
+@torch.no_grad()
+def prune(
+    model: nn.Module | Tree,
+    score: Score,
+    density: float,
+    *,
+    pattern: Pattern = element,
+    scope: Scope = scopes.network,
+    within: Mask | None = None,
+    allow_empty: bool = False,
+    **evidence: Any,
+) -> Mask:
+    """The mask that keeps `density` of the atoms of `model`'s prunable weights; the model is not touched.
+
+    `score` is a function of `weights` and of any further evidence that it names (`initial`, `gradients`, a
+    `generator`, ...), which is passed on by keyword. `pattern` says which entries live or die together,
+    `scope` who competes with whom. With `within`, only what that mask keeps may be kept again; `density`
+    stays kept / total. A `{name: tensor}` may stand for the model.
+
+    Raises `PrunusError` for a density outside (0, 1], evidence that is missing, scores that are NaN or of
+    another shape, a pattern that does not divide a shape, more kept than `within` allows, and, unless
+    `allow_empty`, a tensor left with nothing.
+
+    >>> from prunus.score import magnitude
+    >>> mask = prune({"weight": torch.tensor([[3.0, -4.0], [1.0, 2.0]])}, magnitude, density=0.5)
+    >>> mask["weight"].tolist()
+    [[True, True], [False, False]]
+    """
+    if not 0 < density <= 1:
+        raise PrunusError(f"density {density} is outside (0, 1].")
+    values = (
+        {name: w.detach() for name, w in weights(model).items()} if isinstance(model, nn.Module) else model
+    )
+    scores = _scored(score, values, evidence)
+    atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}
+    if within is not None:
+        check_names(within, values)
+        atoms = {name: _barred(pattern, atoms[name], within[name]) for name in atoms}
+    kept = scope(atoms, density)
+    mask = Mask({name: pattern.entries(kept[name], values[name].shape) for name in values})
+    if within is not None:
+        mask = _inside(mask, within, kept, pattern)
+    if not allow_empty:
+        _check_alive(mask)
+    return mask
+
+
+def _scored(score: Score, values: Tree, evidence: dict[str, Any]) -> Tree:
+    parameters = list(inspect.signature(score).parameters.values())
+    if not parameters or parameters[0].name != "weights":
+        raise PrunusError(f"score {_name(score)} must take `weights` first.")
+    for parameter in parameters[1:]:
+        if parameter.default is parameter.empty and parameter.name not in evidence:
+            raise PrunusError(
+                f"score {_name(score)} needs `{parameter.name}`: pass {parameter.name}=... to prune."
+            )
+    wanted = {parameter.name for parameter in parameters[1:]}
+    scores = score(values, **{name: value for name, value in evidence.items() if name in wanted})
+    check_names(scores, values)
+    for name, value in values.items():
+        if scores[name].shape != value.shape:
+            raise PrunusError(
+                f"{name}: score {_name(score)} has shape {tuple(scores[name].shape)}, "
+                f"the weights {tuple(value.shape)}."
+            )
+        if scores[name].isnan().any():
+            raise PrunusError(
+                f"{name}: score {_name(score)} is NaN at {int(scores[name].isnan().sum())} entries."
+            )
+    return scores
+
+
+def _name(score: Score) -> str:
+    return getattr(score, "__name__", type(score).__name__)
+
+
+def _lowest(score: Tensor) -> float:
+    return torch.finfo(score.dtype).min if score.is_floating_point() else torch.iinfo(score.dtype).min
+
+
+def _barred(pattern: Pattern, atoms: Tensor, allowed: Tensor) -> Tensor:
+    """Atom scores as floats, -inf (below every score) where the earlier mask has no entry left."""
+    alive = pattern.atoms(allowed.to(atoms.device, torch.float32)) > 0
+    return torch.where(alive, atoms if atoms.is_floating_point() else atoms.double(), -torch.inf)
+
+
+def _inside(mask: Mask, within: Mask, kept: Tree, pattern: Pattern) -> Mask:
+    for name, allowed in within.items():
+        alive = pattern.atoms(allowed.to(kept[name].device, torch.float32)) > 0
+        if bool((kept[name] & ~alive).any()):
+            raise PrunusError(
+                f"{name}: more is to be kept than `within` (density {within.density:.4g}) still has."
+            )
+    return mask & within
+
+
+def _check_alive(mask: Mask) -> None:
+    for name, kept in mask.items():
+        if kept.numel() and not kept.any():
+            raise PrunusError(
+                f"{name}: nothing of its {kept.numel()} weights would be kept; "
+                "raise the density, choose another scope, or allow it with allow_empty=True."
+            )

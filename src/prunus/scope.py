@@ -1,0 +1,140 @@
+"""Who competes with whom, and how many survive? A scope turns atom scores and a density into kept atoms.
+
+Counts are exact: `density` times the number of competing atoms, rounded half up. Equal scores are settled by
+lowest index.
+"""
+
+from collections.abc import Callable, Mapping
+from math import floor
+
+from torch import Tensor
+
+from prunus.errors import PrunusError
+from prunus.ranking import keep_largest, keep_largest_per_row
+from prunus.tree import Tree
+
+Scope = Callable[[Tree, float], dict[str, Tensor]]
+
+
+def network(scores: Tree, density: float) -> dict[str, Tensor]:
+    """All atoms of all tensors compete with each other."""
+    total = sum(score.numel() for score in scores.values())
+    kept = keep_largest(list(scores.values()), count(density, total))
+    return dict(zip(scores, kept, strict=True))
+
+
+def tensor(scores: Tree, density: float) -> dict[str, Tensor]:
+    """Atoms compete within their tensor: every tensor has the same density."""
+    return {name: _within(score, density) for name, score in scores.items()}
+
+
+def row(scores: Tree, density: float) -> dict[str, Tensor]:
+    """Atoms compete within their row (an output unit's or filter's inputs), as Wanda has it."""
+    kept = {}
+    for name, score in scores.items():
+        if score.ndim < 2:
+            raise PrunusError(f"{name}: rows need two dimensions, found atoms of shape {tuple(score.shape)}.")
+        rows = score.flatten(1)
+        kept[name] = keep_largest_per_row(rows, count(density, rows.shape[1])).reshape(score.shape)
+    return kept
+
+
+def n_of_m(n: int, m: int) -> Scope:
+    """The best `n` of every `m` neighbours along the second dimension (inputs), as in 2:4 sparsity.
+
+    The density asked for must be n / m; the second dimension must be a multiple of m.
+    """
+    if not 0 < n <= m:
+        raise PrunusError(f"n_of_m needs 0 < n <= m, found n = {n}, m = {m}.")
+
+    def scope(scores: Tree, density: float) -> dict[str, Tensor]:
+        if abs(density - n / m) > 1e-9:
+            raise PrunusError(f"{n} of {m} has density {n / m:g}, found {density:g}.")
+        kept = {}
+        for name, score in scores.items():
+            if score.ndim < 2 or score.shape[1] % m:
+                raise PrunusError(
+                    f"{name}: groups of {m} do not divide the inputs of shape {tuple(score.shape)}."
+                )
+            inputs_last = score.movedim(1, -1)
+            groups = keep_largest_per_row(inputs_last.reshape(-1, m), n)
+            kept[name] = groups.reshape(inputs_last.shape).movedim(-1, 1).contiguous()
+        return kept
+
+    return scope
+
+
+def erk(scores: Tree, density: float) -> dict[str, Tensor]:
+    """Erdos-Renyi-kernel densities: a tensor's is proportional to (sum of its dimensions) / (their product).
+
+    Tensors that this would fill beyond density 1 stay dense and the others share what is left, so the whole
+    has `density` exactly. Source: Evci et al. 2020, "Rigging the lottery", section 3; Mocanu et al. 2018.
+    """
+    sizes = {name: score.numel() for name, score in scores.items()}
+    full: set[str] = set()
+    while True:
+        rest = {name: sum(score.shape) for name, score in scores.items() if name not in full}
+        wanted = density * sum(sizes.values()) - sum(sizes[name] for name in full)
+        scale = wanted / max(sum(rest.values()), 1)
+        overfull = {name for name, share in rest.items() if scale * share > sizes[name]}
+        if not overfull:
+            break
+        full |= overfull
+    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in scores}
+    return _keep(scores, _rounded(shares, sizes, count(density, sum(sizes.values()))))
+
+
+def given(densities: Mapping[str, float]) -> Scope:
+    """These densities for these tensors; the others share what is left, so that the whole has `density`.
+
+    Raises `PrunusError` where the rest cannot make up the density asked for: with every tensor named, it must
+    be the density that follows from theirs.
+    """
+    for name, value in densities.items():
+        if not 0 <= value <= 1:
+            raise PrunusError(f"{name}: density {value} is outside [0, 1].")
+
+    def scope(scores: Tree, density: float) -> dict[str, Tensor]:
+        absent = [name for name in densities if name not in scores]
+        if absent:
+            raise PrunusError(f"no tensor named {', '.join(absent[:3])}; there are {', '.join(scores)}.")
+        sizes = {name: score.numel() for name, score in scores.items()}
+        counts = {name: count(value, sizes[name]) for name, value in densities.items()}
+        rest = {name: size for name, size in sizes.items() if name not in densities}
+        left = count(density, sum(sizes.values())) - sum(counts.values())
+        if abs(left) > len(counts) if not rest else not 0 <= left <= sum(rest.values()):
+            follows = (sum(counts.values()) + sum(rest.values()) / 2) / max(sum(sizes.values()), 1)
+            raise PrunusError(f"the given densities and {density:g} over all do not fit (try {follows:.4g}).")
+        if rest:
+            counts |= _rounded(
+                {name: left * size / sum(rest.values()) for name, size in rest.items()}, rest, left
+            )
+        return _keep(scores, counts)
+
+    return scope
+
+
+def count(density: float, total: int) -> int:
+    """`density` of `total`, rounded half up: the one rounding rule of every scope."""
+    return floor(density * total + 0.5)
+
+
+def _within(score: Tensor, density: float) -> Tensor:
+    return keep_largest([score], count(density, score.numel()))[0]
+
+
+def _keep(scores: Tree, counts: Mapping[str, int]) -> dict[str, Tensor]:
+    return {name: keep_largest([score], counts[name])[0] for name, score in scores.items()}
+
+
+def _rounded(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:
+    """Whole numbers near `shares` that sum to `total`, none above its size: the largest remainders go up."""
+    counts = {name: min(floor(share), sizes[name]) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: counts[name] - shares[name])
+    missing = total - sum(counts.values())
+    while missing > 0:
+        for name in by_remainder:
+            if missing and counts[name] < sizes[name]:
+                counts[name] += 1
+                missing -= 1
+    return counts

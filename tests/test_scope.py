@@ -1,0 +1,161 @@
+"""Who survives: counts by closed form, choices by brute force."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given as draw
+from hypothesis import strategies as st
+
+from prunus import scope
+from prunus.errors import PrunusError
+from prunus.testing.scope import check_scope
+
+MLP = {"fc1": (300, 784), "fc2": (100, 300), "fc3": (10, 100)}
+
+
+def scores(shapes=MLP, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.rand(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def counts(kept):
+    return {name: int(mask.sum()) for name, mask in kept.items()}
+
+
+@draw(st.integers(1, 266_200))
+def test_the_network_scope_keeps_exactly_what_is_asked(count):
+    flat = scores()
+    assert sum(counts(scope.network(flat, count / 266_200)).values()) == count
+
+
+def test_the_network_scope_keeps_the_best_of_all():
+    values = scores({"a": (5, 4), "b": (3, 3)})
+    kept = scope.network(values, 10 / 29)
+    worst_kept = min(float(values[n][kept[n]].min()) for n in values if kept[n].any())
+    best_pruned = max(float(values[n][~kept[n]].max()) for n in values if not kept[n].all())
+    assert worst_kept > best_pruned
+
+
+def test_the_tensor_scope_gives_every_tensor_the_density():
+    assert counts(scope.tensor(scores(), 0.1)) == {"fc1": 23_520, "fc2": 3_000, "fc3": 100}
+
+
+def test_the_row_scope_gives_every_row_the_density():
+    kept = scope.row(scores(), 0.1)
+    assert {name: mask.sum(1).unique().tolist() for name, mask in kept.items()} == {
+        "fc1": [78],
+        "fc2": [30],
+        "fc3": [10],
+    }
+
+
+def test_n_of_m_keeps_the_best_subset_of_each_group():
+    """Oracle: all 6 ways of keeping 2 of 4."""
+    values = scores({"linear": (6, 8), "filters": (2, 8, 3, 3)})
+    kept = scope.n_of_m(2, 4)(values, 0.5)
+    for name, score in values.items():
+        by_input = score.movedim(1, -1).reshape(-1, 4)
+        mask = kept[name].movedim(1, -1).reshape(-1, 4)
+        for group, chosen in zip(by_input, mask, strict=True):
+            best = max(
+                itertools.combinations(range(4), 2), key=lambda pair: sum(float(group[k]) for k in pair)
+            )
+            assert set(chosen.nonzero().squeeze(1).tolist()) == set(best)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "density", "message"),
+    [
+        (2, 4, 0.4, "2 of 4 has density 0.5, found 0.4"),
+        (2, 3, 2 / 3, "groups of 3 do not divide"),
+        (3, 2, 1.0, "0 < n <= m"),
+    ],
+)
+def test_n_of_m_refuses_what_does_not_fit(n, m, density, message):
+    with pytest.raises(PrunusError, match=message):
+        scope.n_of_m(n, m)(scores({"w": (4, 8)}), density)
+
+
+def test_rows_need_two_dimensions():
+    with pytest.raises(PrunusError, match="rows need two dimensions"):
+        scope.row({"w": torch.zeros(4)}, 0.5)
+
+
+def test_erk_by_hand():
+    """At 6 % the last layer fills up; the others have densities in the ratio of their ER factors."""
+    kept = counts(scope.erk(scores(), 0.06))
+    assert sum(kept.values()) == round(0.06 * 266_200)
+    assert kept["fc3"] == 1_000
+    first, second = kept["fc1"] / 235_200, kept["fc2"] / 30_000
+    expected = ((300 + 784) / (300 * 784)) / ((100 + 300) / (100 * 300))
+    assert first / second == pytest.approx(expected, rel=1e-3)
+
+
+def test_erk_counts_kernel_dimensions():
+    kept = counts(scope.erk(scores({"conv": (64, 32, 3, 3), "point": (64, 32, 1, 1)}), 0.05))
+    shares = kept["conv"] / kept["point"]
+    assert shares == pytest.approx((64 + 32 + 3 + 3) / (64 + 32 + 1 + 1), rel=0.02)
+
+
+@draw(st.floats(0.001, 1.0))
+def test_erk_is_exact_at_every_density(density):
+    kept = counts(scope.erk(scores({"a": (30, 20), "b": (10, 30), "c": (5, 10)}), density))
+    assert sum(kept.values()) == int(density * 950 + 0.5)
+
+
+def test_given_densities_and_the_rest():
+    kept = counts(scope.given({"fc3": 1.0, "fc1": 0.05})(scores(), 0.08))
+    assert kept["fc3"] == 1_000
+    assert kept["fc1"] == 11_760
+    assert sum(kept.values()) == 21_296
+
+
+def test_given_for_every_tensor_needs_the_density_that_follows():
+    han = {"fc1": 0.08, "fc2": 0.09, "fc3": 0.26}
+    follows = (0.08 * 235_200 + 0.09 * 30_000 + 0.26 * 1_000) / 266_200
+    assert counts(scope.given(han)(scores(), follows)) == {"fc1": 18_816, "fc2": 2_700, "fc3": 260}
+    with pytest.raises(PrunusError, match=r"do not fit \(try 0\.0818"):
+        scope.given(han)(scores(), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("densities", "density", "message"),
+    [
+        ({"fc9": 0.5}, 0.5, "no tensor named fc9; there are fc1, fc2, fc3"),
+        ({"fc1": 1.5}, 0.5, "fc1: density 1.5 is outside"),
+        ({"fc1": 0.9}, 0.1, "do not fit"),
+    ],
+)
+def test_given_refuses_what_cannot_be(densities, density, message):
+    with pytest.raises(PrunusError, match=message):
+        scope.given(densities)(scores(), density)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "density", "groups"),
+    [
+        (scope.network, 0.3, None),
+        (scope.tensor, 0.3, 3),
+        (scope.row, 0.25, 28),
+        (scope.n_of_m(2, 4), 0.5, None),
+        (scope.erk, 0.2, None),
+        (scope.given({"matrix": 0.5}), 0.3, None),
+        (scope.network, 1.0, None),
+    ],
+    ids=["network", "tensor", "row", "2:4", "erk", "given", "all"],
+)
+def test_every_scope_keeps_the_contract(chosen, density, groups):
+    check_scope(chosen, density, groups=groups)
+
+
+def test_a_threshold_rule_breaks_the_contract():
+    """The rule that several libraries use, keep what exceeds a percentile, loses all equal scores."""
+
+    def threshold(scores, density):
+        flat = torch.cat([score.float().reshape(-1) for score in scores.values()])
+        limit = flat.quantile(1 - density)
+        return {name: score > limit for name, score in scores.items()}
+
+    with pytest.raises(AssertionError, match="equal scores: kept 0 of"):
+        check_scope(threshold, 0.5)
