@@ -15,7 +15,7 @@ Start = Callable[[Tensor, int], Tensor]
 
 
 def linear(values: Tensor, levels: int) -> Tensor:
-    """Centroids evenly spaced from the smallest to largest value: the paper's best, as it keeps large weights."""
+    """Centroids evenly spaced from the smallest to largest value: the paper's best, it keeps big ones."""
     return torch.linspace(float(values.min()), float(values.max()), levels, dtype=values.dtype)
 
 
@@ -57,7 +57,7 @@ def share(weight: Tensor, levels: int, *, start: Start = linear, iterations: int
 
 
 def k_means(values: Tensor, centroids: Tensor, iterations: int = 300) -> Tensor:
-    """Sorted centroids after Lloyd's algorithm on numbers: `values` (n,), start `centroids` (k,), both double.
+    """Sorted centroids after Lloyd's algorithm on numbers `values` (n,) from `centroids` (k,), both double.
 
     Runs until nothing moves or `iterations` are done. A centroid without values stays where it is. Each
     iteration costs O(k log n): on sorted values a cluster is a range, its sum a difference of prefix sums.

@@ -24,10 +24,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module) or isinstance(inner := getattr(model, "_forward_module", None), nn.Module):  # torch.compile
-            model = inner
-        else:
+            continue
+        # torch.compile and Fabric name what they wrap so
+        inner = getattr(model, "_orig_mod", getattr(model, "_forward_module", None))
+        if not isinstance(inner, nn.Module):
             return model
+        model = inner
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:

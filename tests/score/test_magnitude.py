@@ -48,7 +48,8 @@ def test_signed_increase_ranks_the_other_sign_last(function):
     pairs = list(zip(INITIAL["w"].reshape(-1).tolist(), FINAL["w"].reshape(-1).tolist(), strict=True))
     chosen = [k for k, (i, f) in enumerate(pairs) if SIGNED[function](i, f)]
     others = [k for k in range(len(pairs)) if k not in chosen]
-    assert chosen and others
+    assert chosen
+    assert others
     assert [scores[k] for k in chosen] == [abs(pairs[k][1]) - abs(pairs[k][0]) for k in chosen]
     assert max(scores[k] for k in others) < min(scores[k] for k in chosen)
 
