@@ -1,1 +1,56 @@
 """prunus: find the small network inside a big one, show that it holds, ship it as a small file."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from prunus.errors import DivergedError, FormatError, PrunusError
+    from prunus.holding import Hold, hold
+    from prunus.loading import load
+    from prunus.mask import Mask
+    from prunus.pack import inspect, read, write
+    from prunus.pruning import prune
+    from prunus.snapshot import Snapshot
+
+# torch takes a second to import, so a name is fetched when it is first asked for.
+_HOME = {
+    "prune": "pruning",
+    "Mask": "mask",
+    "hold": "holding",
+    "Hold": "holding",
+    "Snapshot": "snapshot",
+    "write": "pack",
+    "read": "pack",
+    "inspect": "pack",
+    "load": "loading",
+    "PrunusError": "errors",
+    "FormatError": "errors",
+    "DivergedError": "errors",
+}
+
+__all__ = [
+    "DivergedError",
+    "FormatError",
+    "Hold",
+    "Mask",
+    "PrunusError",
+    "Snapshot",
+    "hold",
+    "inspect",
+    "load",
+    "prune",
+    "read",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'prunus' has no attribute '{name}'")
+    return getattr(import_module(f"prunus.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from prunus.errors import PrunusError
 from prunus.ranking import keep_largest, keep_largest_per_row
-from prunus.tree import Tree
+from prunus.tree import Tree, check_names
 
 Scope = Callable[[Tree, float], dict[str, Tensor]]
 
@@ -112,6 +112,30 @@ def given(densities: Mapping[str, float]) -> Scope:
         return _keep(scores, counts)
 
     return scope
+
+
+def toward(densities: Mapping[str, float]) -> Scope:
+    """Every tensor on the straight line from dense to its density in `densities`, however far that is.
+
+    For schedules that end at densities of each tensor's own: at the density that follows from all of them,
+    every tensor has its own; on the way there, each has gone the same part of its way.
+    """
+
+    def scope(scores: Tree, density: float) -> dict[str, Tensor]:
+        check_names(densities, scores)
+        total = sum(score.numel() for score in scores.values())
+        removed = sum((1 - densities[name]) * score.numel() for name, score in scores.items()) / total
+        part = min(1.0, (1 - density) / removed) if removed else 0.0
+        return given({name: 1 - part * (1 - value) for name, value in densities.items()})(scores, density)
+
+    return scope
+
+
+def overall(densities: Mapping[str, float], values: Tree) -> float:
+    """Kept / total of the whole, where each tensor of `values` has its density in `densities`."""
+    check_names(densities, values)
+    total = sum(value.numel() for value in values.values())
+    return sum(densities[name] * value.numel() for name, value in values.items()) / total
 
 
 def count(density: float, total: int) -> int:

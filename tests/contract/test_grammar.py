@@ -6,7 +6,7 @@ from torch import nn
 
 from prunus import scope, score
 from prunus.pattern import block, channel, element, head
-from prunus.prune import prune
+from prunus.pruning import prune
 from prunus.tree import weights
 
 SCORES = [getattr(score, name) for name in score.__all__]

@@ -7,7 +7,7 @@ import torch
 
 from prunus import score
 from prunus.mask import Mask
-from prunus.prune import prune
+from prunus.pruning import prune
 from prunus.scope import tensor as per_tensor
 from prunus.testing.score import check_score
 

@@ -64,6 +64,21 @@ def prune(
     return mask
 
 
+def threshold(model: nn.Module | Tree, quality: float) -> Mask:
+    """The mask of weights with |w| >= `quality` times the standard deviation of their tensor's weights.
+
+    Source: Han et al. 2015, "Learning both weights and connections", section 3 (its quality parameter).
+    """
+    if not quality >= 0:
+        raise PrunusError(f"quality {quality} is negative.")
+    values = _values(model)
+    return Mask({name: w.abs() >= quality * w.std(correction=0) for name, w in values.items()})
+
+
+def _values(model: nn.Module | Tree) -> Tree:
+    return {n: w.detach() for n, w in weights(model).items()} if isinstance(model, nn.Module) else model
+
+
 def _scored(score: Score, values: Tree, evidence: dict[str, Any]) -> Tree:
     parameters = list(inspect.signature(score).parameters.values())
     if not parameters or parameters[0].name != "weights":

@@ -7,7 +7,7 @@ from torch import nn
 from prunus import scope, score
 from prunus.errors import PrunusError
 from prunus.pattern import block, channel
-from prunus.prune import prune
+from prunus.pruning import prune
 
 
 def model(seed=0):
