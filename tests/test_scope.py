@@ -58,9 +58,7 @@ def test_n_of_m_keeps_the_best_subset_of_each_group():
         by_input = score.movedim(1, -1).reshape(-1, 4)
         mask = kept[name].movedim(1, -1).reshape(-1, 4)
         for group, chosen in zip(by_input, mask, strict=True):
-            best = max(
-                itertools.combinations(range(4), 2), key=lambda pair: sum(float(group[k]) for k in pair)
-            )
+            best = max(itertools.combinations(range(4), 2), key=lambda pair: sum(float(group[k]) for k in pair))
             assert set(chosen.nonzero().squeeze(1).tolist()) == set(best)
 
 

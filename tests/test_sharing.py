@@ -42,9 +42,7 @@ def test_centroid_gradients_are_those_of_the_look_up():
     for name, codebook in codebooks.items():
         flat = torch.zeros(codebook.mask.numel(), dtype=torch.float64)
         places = codebook.mask.reshape(-1).nonzero().squeeze(1)
-        looked_up[name] = flat.index_put((places,), leaves[name][codebook.indices]).reshape(
-            codebook.mask.shape
-        )
+        looked_up[name] = flat.index_put((places,), leaves[name][codebook.indices]).reshape(codebook.mask.shape)
     inputs, labels = batch()
     output = torch.func.functional_call(model, looked_up, (inputs,))
     expected = torch.autograd.grad(nn.functional.cross_entropy(output, labels), list(leaves.values()))

@@ -27,9 +27,7 @@ def gradients(
     try:
         count = 0
         for inputs, labels in batches:
-            found = torch.autograd.grad(
-                loss(model(inputs), labels), list(own.values()), materialize_grads=True
-            )
+            found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
             for total, part in zip(sums.values(), found, strict=True):
                 total += part
             count += 1

@@ -47,9 +47,7 @@ def prune(
     """
     if not 0 < density <= 1:
         raise PrunusError(f"density {density} is outside (0, 1].")
-    values = (
-        {name: w.detach() for name, w in weights(model).items()} if isinstance(model, nn.Module) else model
-    )
+    values = {name: w.detach() for name, w in weights(model).items()} if isinstance(model, nn.Module) else model
     scores = _scored(score, values, evidence)
     atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}
     if within is not None:
@@ -85,22 +83,17 @@ def _scored(score: Score, values: Tree, evidence: dict[str, Any]) -> Tree:
         raise PrunusError(f"score {_name(score)} must take `weights` first.")
     for parameter in parameters[1:]:
         if parameter.default is parameter.empty and parameter.name not in evidence:
-            raise PrunusError(
-                f"score {_name(score)} needs `{parameter.name}`: pass {parameter.name}=... to prune."
-            )
+            raise PrunusError(f"score {_name(score)} needs `{parameter.name}`: pass {parameter.name}=... to prune.")
     wanted = {parameter.name for parameter in parameters[1:]}
     scores = score(values, **{name: value for name, value in evidence.items() if name in wanted})
     check_names(scores, values)
     for name, value in values.items():
         if scores[name].shape != value.shape:
             raise PrunusError(
-                f"{name}: score {_name(score)} has shape {tuple(scores[name].shape)}, "
-                f"the weights {tuple(value.shape)}."
+                f"{name}: score {_name(score)} has shape {tuple(scores[name].shape)}, the weights {tuple(value.shape)}."
             )
         if scores[name].isnan().any():
-            raise PrunusError(
-                f"{name}: score {_name(score)} is NaN at {int(scores[name].isnan().sum())} entries."
-            )
+            raise PrunusError(f"{name}: score {_name(score)} is NaN at {int(scores[name].isnan().sum())} entries.")
     return scores
 
 
@@ -122,9 +115,7 @@ def _inside(mask: Mask, within: Mask, kept: Tree, pattern: Pattern) -> Mask:
     for name, allowed in within.items():
         alive = pattern.atoms(allowed.to(kept[name].device, torch.float32)) > 0
         if bool((kept[name] & ~alive).any()):
-            raise PrunusError(
-                f"{name}: more is to be kept than `within` (density {within.density:.4g}) still has."
-            )
+            raise PrunusError(f"{name}: more is to be kept than `within` (density {within.density:.4g}) still has.")
     return mask & within
 
 

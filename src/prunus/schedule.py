@@ -33,14 +33,10 @@ def geometric(final: float, *, begin: int, end: int, initial: float = 1.0) -> Sc
 
 def cosine(final: float, *, begin: int, end: int, initial: float = 1.0) -> Schedule:
     """Half a cosine from `initial` to `final`: gentle at both ends."""
-    return _between(
-        initial, final, begin, end, lambda part: final + (initial - final) * (1 + cos(pi * part)) / 2
-    )
+    return _between(initial, final, begin, end, lambda part: final + (initial - final) * (1 + cos(pi * part)) / 2)
 
 
-def _between(
-    initial: float, final: float, begin: int, end: int, density: Callable[[float], float]
-) -> Schedule:
+def _between(initial: float, final: float, begin: int, end: int, density: Callable[[float], float]) -> Schedule:
     _check(initial)
     _check(final)
     if not 0 <= begin < end:

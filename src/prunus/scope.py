@@ -53,9 +53,7 @@ def n_of_m(n: int, m: int) -> Scope:
         kept = {}
         for name, score in scores.items():
             if score.ndim < 2 or score.shape[1] % m:
-                raise PrunusError(
-                    f"{name}: groups of {m} do not divide the inputs of shape {tuple(score.shape)}."
-                )
+                raise PrunusError(f"{name}: groups of {m} do not divide the inputs of shape {tuple(score.shape)}.")
             inputs_last = score.movedim(1, -1)
             groups = keep_largest_per_row(inputs_last.reshape(-1, m), n)
             kept[name] = groups.reshape(inputs_last.shape).movedim(-1, 1).contiguous()
@@ -106,9 +104,7 @@ def given(densities: Mapping[str, float]) -> Scope:
             follows = (sum(counts.values()) + sum(rest.values()) / 2) / max(sum(sizes.values()), 1)
             raise PrunusError(f"the given densities and {density:g} over all do not fit (try {follows:.4g}).")
         if rest:
-            counts |= _rounded(
-                {name: left * size / sum(rest.values()) for name, size in rest.items()}, rest, left
-            )
+            counts |= _rounded({name: left * size / sum(rest.values()) for name, size in rest.items()}, rest, left)
         return _keep(scores, counts)
 
     return scope

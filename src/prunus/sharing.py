@@ -26,7 +26,7 @@ class Sharing:
 
     def __init__(self, model: nn.Module, codebooks: Mapping[str, Codebook]) -> None:
         own = parameters(model)
-        self._tied: list[tuple[nn.Parameter, nn.Parameter, Tensor, Tensor]] = []
+        self._tied: list[tuple[nn.Parameter, nn.Parameter, tuple[Tensor, ...], Tensor]] = []
         self._codebooks = dict(codebooks)
         self._handles: list[Any] = []
         self.centroids: dict[str, nn.Parameter] = {}
@@ -34,16 +34,12 @@ class Sharing:
             if name not in own:
                 raise PrunusError(f"{name} is not a parameter of {type(model).__name__}.")
             if codebook.mask.shape != own[name].shape:
-                raise PrunusError(
-                    f"{name}: codebook {tuple(codebook.mask.shape)} != {tuple(own[name].shape)}."
-                )
+                raise PrunusError(f"{name}: codebook {tuple(codebook.mask.shape)} != {tuple(own[name].shape)}.")
             self._tie(name, own[name], codebook)
 
     def _tie(self, name: str, parameter: nn.Parameter, codebook: Codebook) -> None:
-        if not parameter.is_contiguous():
-            raise PrunusError(f"{name}: shared weights must be contiguous.")
         centroids = nn.Parameter(codebook.centroids.detach().clone())
-        places = codebook.mask.reshape(-1).nonzero().squeeze(1)  # (kept,)
+        places = codebook.mask.nonzero(as_tuple=True)  # an index (kept,) for each dimension
         indices = codebook.indices
         self.centroids[name] = centroids
         self._tied.append((parameter, centroids, places, indices))
@@ -54,7 +50,7 @@ class Sharing:
             assert parameter.grad is not None
             if centroids.grad is None:
                 centroids.grad = torch.zeros_like(centroids)
-            centroids.grad.index_add_(0, indices, parameter.grad.reshape(-1)[places].to(centroids))
+            centroids.grad.index_add_(0, indices, parameter.grad[places].to(centroids))
             parameter.grad = None
 
         self._handles.append(parameter.register_post_accumulate_grad_hook(sum_gradients))
@@ -68,7 +64,7 @@ class Sharing:
     def write_back(self) -> None:
         """The network's weights take their centroids' present values."""
         for parameter, centroids, places, indices in self._tied:
-            parameter.view(-1)[places] = centroids[indices]
+            parameter[places] = centroids[indices]
 
     def codebooks(self) -> dict[str, Codebook]:
         """The codebooks with their trained centroids."""

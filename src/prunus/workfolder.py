@@ -26,9 +26,7 @@ class WorkFolder:
         note = folder / "identity.json"
         if folder.exists() and not (note.is_file() and note.read_text() == wanted):
             if not own and any(folder.iterdir()):
-                raise PrunusError(
-                    f"{folder} holds other work; name an empty folder, or the same options again."
-                )
+                raise PrunusError(f"{folder} holds other work; name an empty folder, or the same options again.")
             shutil.rmtree(folder)
         if not folder.exists():
             folder.mkdir(parents=True)

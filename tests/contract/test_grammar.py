@@ -63,9 +63,7 @@ def evidence(network):
 
 
 def made(network, function, pattern, where, density):
-    return prune(
-        network, function, density, pattern=pattern, scope=where, allow_empty=True, **evidence(network)
-    )
+    return prune(network, function, density, pattern=pattern, scope=where, allow_empty=True, **evidence(network))
 
 
 @pytest.mark.parametrize("build", [convolution, channels_last, half, tied, equal_scores])
@@ -90,9 +88,7 @@ def test_counts_shapes_and_atoms(function, pattern, where, density, build):
 @pytest.mark.parametrize(("pattern", "where", "density"), GRAMMAR)
 def test_memory_layout_does_not_matter(pattern, where, density):
     plain, last = convolution(), channels_last()
-    assert made(plain, score.magnitude, pattern, where, density) == made(
-        last, score.magnitude, pattern, where, density
-    )
+    assert made(plain, score.magnitude, pattern, where, density) == made(last, score.magnitude, pattern, where, density)
 
 
 def test_equal_scores_are_settled_by_lowest_index():

@@ -42,16 +42,12 @@ def large_initial_large_final(weights: Tree, initial: Tree) -> dict[str, Tensor]
     Keeping the best of this score is the AND of two masks, each the top of one ranking, at whatever common
     percentile their AND has the density asked for.
     """
-    return _of_both(
-        weights, initial, lambda final, start: torch.minimum(ranks(final.abs()), ranks(start.abs()))
-    )
+    return _of_both(weights, initial, lambda final, start: torch.minimum(ranks(final.abs()), ranks(start.abs())))
 
 
 def small_initial_small_final(weights: Tree, initial: Tree) -> dict[str, Tensor]:
     """min(rank -|w_i|, rank -|w_f|) within each tensor: `small init, small final`."""
-    return _of_both(
-        weights, initial, lambda final, start: torch.minimum(ranks(-final.abs()), ranks(-start.abs()))
-    )
+    return _of_both(weights, initial, lambda final, start: torch.minimum(ranks(-final.abs()), ranks(-start.abs())))
 
 
 def magnitude_increase(weights: Tree, initial: Tree) -> dict[str, Tensor]:

@@ -25,9 +25,7 @@ def check_scope(scope: Scope, density: float, *, groups: int | None = None) -> N
         total = sum(score.numel() for score in scores.values())
         found, wanted = sum(int(mask.sum()) for mask in kept.values()), count(density, total)
         slack = 0 if groups is None else groups / 2
-        assert abs(found - wanted) <= slack, (
-            f"{title}: kept {found} of {total}, density {density} asks {wanted}"
-        )
+        assert abs(found - wanted) <= slack, f"{title}: kept {found} of {total}, density {density} asks {wanted}"
         raised = {name: score + kept[name] for name, score in scores.items()}
         for change, changed in (
             ("a second call", scores),
