@@ -28,9 +28,7 @@ OPTIMIZERS = {
 
 def network(dtype=torch.float32):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)).to(
-        dtype
-    )
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3)).to(dtype)
 
 
 def train(model, optimizer, steps=3):

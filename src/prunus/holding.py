@@ -1,0 +1,225 @@
+"""Holding a mask while a model trains: pruned weights are exactly zero after every optimizer step."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.optim import Optimizer
+
+from prunus.errors import PrunusError
+from prunus.mask import Mask
+from prunus.tree import Tree, check_names, parameters
+
+# A float times 0.0 may be -0.0 or NaN; its bits, read as an integer, times 0 are always those of +0.0, and
+# times 1 stay as they are. It costs the same.
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def hold(optimizer: Optimizer, model: nn.Module, mask: Mask) -> "Hold":
+    """Keep the weights that `mask` prunes at exactly +0.0 while `optimizer` trains `model`.
+
+    The mask names parameters of `model` that `optimizer` updates; their gradients are masked as they are
+    computed, so clipping, gradient scaling and averaging over processes see the masked ones. Model, its
+    `state_dict` and its forward pass stay as they are. Where processes train together, the first one's mask
+    counts. Averages of weights (EMA, SWA) are another model: `mask.apply_to` it after an `update`.
+
+    Raises `PrunusError` where a name or shape of the mask does not fit the model or the optimizer.
+
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    >>> with hold(optimizer, model, Mask({"weight": torch.tensor([[True, False]])})) as held:
+    ...     model(torch.ones(1, 2)).sum().backward()
+    ...     optimizer.step()
+    ...     held.verify()
+    >>> model.weight[0, 1].item()
+    0.0
+    """
+    return Hold(optimizer, model, mask)
+
+
+class Hold:
+    """A mask being held, from `hold()` until `release()` or the end of its `with` block."""
+
+    def __init__(self, optimizer: Optimizer, model: nn.Module, mask: Mask) -> None:
+        self._optimizer = optimizer
+        self._parameters = _held_parameters(optimizer, model, mask)
+        self._kept = {name: _ones_as_bits(parameter) for name, parameter in self._parameters.items()}
+        self._gradient_masks = {name: _GradientMask(name, kept) for name, kept in self._kept.items()}
+        self._dense = False
+        self.update(mask)
+        self._handles = [
+            *(_hook(self._parameters[name], function) for name, function in self._gradient_masks.items()),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+
+    @property
+    def mask(self) -> Mask:
+        """A copy of the mask now held."""
+        return Mask({name: kept != 0 for name, kept in self._kept.items()})
+
+    @torch.no_grad()
+    def update(self, mask: Mask) -> None:
+        """Hold `mask` from now on: of the same names and shapes as before.
+
+        Newly pruned weights become zero, with their gradients and all that the optimizer remembers of them;
+        newly kept ones start from zero.
+        """
+        check_names(mask, self._kept)
+        for name, kept in mask.items():
+            if kept.shape != self._kept[name].shape:
+                raise PrunusError(f"{name}: mask {tuple(kept.shape)} != weight {tuple(self._kept[name].shape)}.")
+        for name, kept in self._kept.items():
+            kept.copy_(mask[name])  # in place: compiled graphs and hooks go on reading the same memory
+        if distributed.is_available() and distributed.is_initialized():
+            _broadcast(self._kept.values())
+        self._mask_weights()
+        self._mask_gradients()
+        self._mask_state()
+
+    @contextmanager
+    def dense_gradients(self) -> Iterator[None]:
+        """Within the block, gradients of pruned weights are computed too (regrowth needs them).
+
+        They can be read until the block ends, where they are masked; pruned weights stay zero throughout.
+        """
+        self._set_dense(True)
+        try:
+            yield
+        finally:
+            self._set_dense(False)
+            self._mask_gradients()
+
+    def verify(self) -> None:
+        """Raise `PrunusError` unless every pruned weight and its optimizer state are exactly zero."""
+        for name, parameter in self._parameters.items():
+            kept = self._kept[name]
+            if wrong := int((_bits(parameter) * (1 - kept)).count_nonzero()):
+                raise PrunusError(f"{name}: {wrong} pruned weights are not zero.")
+            for key, entry in self._state(parameter):
+                if wrong := int((entry.ne(0) & _any_kept(kept, entry).eq(0)).sum()):
+                    raise PrunusError(f"{name}: the optimizer's {key} is not zero at {wrong} pruned weights.")
+
+    def release(self) -> None:
+        """Let the weights train freely again."""
+        for handle in self._handles:
+            handle.remove()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The mask now held."""
+        return dict(self.mask)
+
+    def load_state_dict(self, state: Tree) -> None:
+        """Hold the mask that `state_dict` gave."""
+        self.update(Mask(state))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _set_dense(self, dense: bool) -> None:
+        self._dense = dense
+        for function in self._gradient_masks.values():
+            function.active = not dense
+
+    @torch.no_grad()
+    def _after_step(self, *_: object) -> None:
+        self._mask_weights()
+        if self._dense:
+            self._mask_state()
+
+    def _mask_weights(self) -> None:
+        bits = [_bits(parameter) for parameter in self._parameters.values()]
+        torch._foreach_mul_(bits, list(self._kept.values()))
+
+    def _mask_gradients(self) -> None:
+        for name, parameter in self._parameters.items():
+            if parameter.grad is not None:
+                _bits(parameter.grad).mul_(self._kept[name])
+
+    def _mask_state(self) -> None:
+        for name, parameter in self._parameters.items():
+            for _, entry in self._state(parameter):
+                bits = _bits(entry)
+                bits.mul_(_any_kept(self._kept[name], entry).to(bits.dtype))
+
+    def _state(self, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """What the optimizer remembers of each entry, or of each row or column, of `parameter`.
+
+        Left alone are counts of steps and what is not floating point (quantised moments, whose zero is not
+        the number 0); Rprop's step sizes are no memory of a gradient, and are never zero.
+        """
+        for key, entry in self._optimizer.state.get(parameter, {}).items():
+            if (
+                isinstance(entry, Tensor)
+                and entry.is_floating_point()
+                and key != "step_size"
+                and entry.ndim == parameter.ndim
+                and all(size in (1, whole) for size, whole in zip(entry.shape, parameter.shape, strict=True))
+            ):
+                yield key, entry
+
+
+class _GradientMask:
+    """Zeroes the pruned entries of a parameter's gradient whenever backward has added to it.
+
+    It refers to no parameter: a cycle through torch's hooks would never be freed.
+    """
+
+    def __init__(self, name: str, kept: Tensor) -> None:
+        self.name, self.kept, self.active = name, kept, True
+
+    def __call__(self, parameter: Tensor) -> None:
+        gradient = parameter.grad
+        if gradient is None or not self.active:
+            return
+        if gradient.is_sparse:
+            raise PrunusError(f"{self.name}: a sparse gradient cannot be masked; make it dense (sparse=False).")
+        _bits(gradient).mul_(self.kept)
+
+
+def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict[str, nn.Parameter]:
+    own = parameters(model)
+    updated = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if missing := [name for name in mask if name not in own]:
+        raise PrunusError(f"not in this model: {missing[:3]}.")
+    if missing := [name for name in mask if id(own[name]) not in updated]:
+        raise PrunusError(f"not in this optimizer: {missing[:3]}.")
+    for name in mask:
+        if not own[name].is_floating_point():
+            raise PrunusError(f"{name}: only floating-point weights can be held, found {own[name].dtype}.")
+    return {name: own[name] for name in mask}
+
+
+def _ones_as_bits(parameter: Tensor) -> Tensor:
+    return torch.ones_like(parameter, dtype=_INTEGERS[parameter.itemsize], requires_grad=False)
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    return tensor.detach().view(_INTEGERS[tensor.itemsize])
+
+
+def _any_kept(kept: Tensor, entry: Tensor) -> Tensor:
+    """`kept`, reduced to the shape of `entry`: a row or column is kept if any of its entries is."""
+    summed = [axis for axis, size in enumerate(entry.shape) if size != kept.shape[axis]]
+    return kept.amax(summed, keepdim=True) if summed else kept
+
+
+def _hook(parameter: nn.Parameter, function: Callable[[Tensor], None]) -> Any:
+    trained = parameter.requires_grad
+    parameter.requires_grad_(True)  # or the hook is refused, and a layer thawed later would escape it
+    handle = parameter.register_post_accumulate_grad_hook(function)
+    parameter.requires_grad_(trained)
+    return handle
+
+
+def _broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's tensors of zeros and ones."""
+    tensors = list(tensors)
+    flat = torch.cat([tensor.reshape(-1).to(torch.uint8) for tensor in tensors])
+    distributed.broadcast(flat, src=0)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(part.view(tensor.shape))
