@@ -1,0 +1,23 @@
+"""The file that ships: any tensors in, a small file out, the same bits back. See `docs/format.md`."""
+
+from prunus.pack.codec import Codec, Mixed, Ranged, Raw, RelativeIndex
+from prunus.pack.contents import Contents, Label, Stored
+from prunus.pack.limits import Limits
+from prunus.pack.reader import inspect, peek, read
+from prunus.pack.writer import write
+
+__all__ = [
+    "Codec",
+    "Contents",
+    "Label",
+    "Limits",
+    "Mixed",
+    "Ranged",
+    "Raw",
+    "RelativeIndex",
+    "Stored",
+    "inspect",
+    "peek",
+    "read",
+    "write",
+]
