@@ -1,0 +1,189 @@
+"""From the name of a data set, or a folder, to its `Data`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from prunus.data import cache
+from prunus.data.augment import Affine, Shift
+from prunus.data.dataset import Augment, Data, Split
+from prunus.data.folder import Images, find_splits, fingerprint, read
+from prunus.errors import PrunusError, unknown
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Where a named set lives on the hub, and the augmentation that suits it."""
+
+    repository: str
+    augment: Augment
+
+
+_KNOWN = {
+    "mnist": _Known("ylecun/mnist", Affine()),
+    "fashion-mnist": _Known("zalando-datasets/fashion_mnist", Shift(2, mirror=True)),
+    "cifar10": _Known("uoft-cs/cifar10", Shift(4, mirror=True)),
+    "cifar100": _Known("uoft-cs/cifar100", Shift(4, mirror=True)),
+}
+NAMES = ("digits", *_KNOWN)
+
+
+def load(name: str | os.PathLike[str]) -> Data:
+    """The data set called `name` (one of `NAMES`), or the one in the folder `name`.
+
+    A named set is taken from `$PRUNUS_DATA/<name>` where that folder exists, without touching the network,
+    else from the hub. A set without a validation split gives up 5,000 training images, or every tenth if it
+    has fewer than 50,000: the same ones always, evenly spread over the training part. Raises `PrunusError`
+    for a name that is unknown, a folder that has no usable train or test split, and a set that cannot be
+    fetched.
+
+    >>> digits = load("digits")
+    >>> digits.input_shape, len(digits.train), len(digits.validation), len(digits.test())
+    ((1, 8, 8), 1350, 150, 297)
+    """
+    name = os.fspath(name)
+    if name == "digits":
+        return _load_digits()
+    if name in _KNOWN:
+        known = _KNOWN[name]
+        return _load_folder(name, _local(name) or _fetch(name, known.repository), known.augment)
+    if Path(name).is_dir():
+        return _load_folder(name, Path(name), None)
+    if os.sep in name or name.startswith("."):
+        raise PrunusError(f"data folder '{name}' does not exist.")
+    raise unknown("data", name, [*NAMES, "or a folder"])
+
+
+def _local(name: str) -> Path | None:
+    home = os.environ.get("PRUNUS_DATA")
+    folder = Path(home or ".") / name
+    return folder if home and folder.is_dir() else None
+
+
+def _fetch(name: str, repository: str) -> Path:
+    """The folder with the parquet files of `repository`, fetched from the hub where it is not here yet."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise PrunusError(f"data '{name}' needs the hub's library: pip install 'prunus[lab]'.") from error
+    fetch = partial(snapshot_download, repository, repo_type="dataset", allow_patterns="*.parquet")
+    try:
+        try:
+            return Path(fetch(local_files_only=True))
+        except FileNotFoundError:
+            return Path(fetch())
+    except (OSError, ValueError) as error:
+        home = os.environ.get("PRUNUS_DATA") or "not set"
+        raise PrunusError(
+            f"data '{name}' is not in $PRUNUS_DATA ({home}), and the hub's '{repository}' cannot be fetched: "
+            f"{str(error).splitlines()[0]}."
+        ) from error
+
+
+def _load_folder(name: str, folder: Path, augment: Augment | None) -> Data:
+    splits = find_splits(folder)
+    for needed in ("train", "test"):
+        if needed not in splits:
+            raise PrunusError(
+                f"data folder '{folder}' has no {needed} split, found {', '.join(splits) or 'none'}; "
+                f"expected files like {needed}-00000-of-00001.parquet or {needed}/<class>/<picture>.png."
+            )
+
+    def images(split: str) -> Images:
+        return cache.remembered(fingerprint(splits[split]), partial(read, splits[split]))
+
+    train = images("train")
+    given = images("validation") if "validation" in splits else None
+    if given:
+        _check_alike(folder, "validation", given, train)
+
+    def read_test() -> tuple[Tensor, Tensor]:
+        test = images("test")
+        _check_alike(folder, "test", test, train)
+        return test.inputs, test.labels
+
+    validation = (given.inputs, given.labels) if given else None
+    files = [path for split in ("train", "validation") for path in splits.get(split, [])]
+    return _assemble(
+        name, (train.inputs, train.labels), validation, train.classes, augment, fingerprint(files), read_test
+    )
+
+
+def _check_alike(folder: Path, split: str, images: Images, train: Images) -> None:
+    shape, expected = tuple(images.inputs.shape[1:]), tuple(train.inputs.shape[1:])
+    if shape != expected:
+        raise PrunusError(f"data folder '{folder}' has {split} images of shape {shape}, train has {expected}.")
+    if not set(images.classes) <= set(train.classes):
+        raise PrunusError(
+            f"data folder '{folder}' has classes in {split} that train does not have: "
+            f"{', '.join(sorted(set(images.classes) - set(train.classes))[:3])}."
+        )
+
+
+def _load_digits() -> Data:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise PrunusError("data 'digits' needs scikit-learn: pip install 'prunus[lab]'.") from error
+    bunch = load_digits()
+    inputs = torch.from_numpy(bunch.images).to(torch.uint8)[:, None]  # (1797, 1, 8, 8), grey from 0 to 16
+    labels = torch.from_numpy(bunch.target).long()
+    rest, test = _spread(len(labels), 297)
+    return _assemble(
+        "digits",
+        (inputs[rest], labels[rest]),
+        None,
+        tuple(str(digit) for digit in range(10)),
+        Shift(1),
+        "scikit-learn digits",
+        lambda: (inputs[test], labels[test]),
+    )
+
+
+def _assemble(
+    name: str,
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor] | None,
+    classes: tuple[str, ...],
+    augment: Augment | None,
+    fingerprint: str,
+    read_test: Callable[[], tuple[Tensor, Tensor]],
+) -> Data:
+    inputs, labels = train
+    if validation is None:
+        rest, apart = _spread(len(labels), min(5000, len(labels) // 10))
+        validation = inputs[apart], labels[apart]
+        inputs, labels = inputs[rest], labels[rest]
+    mean, deviation = _channel_moments(inputs)
+    return Data(
+        name=name,
+        train=Split(inputs, labels, mean, deviation),
+        validation=Split(*validation, mean, deviation),
+        classes=classes,
+        augment=augment,
+        fingerprint=fingerprint,
+        read_test=read_test,
+    )
+
+
+def _spread(total: int, apart: int) -> tuple[Tensor, Tensor]:
+    """Rows 0 to `total` in two: the rest, and `apart` rows evenly spread over all of them."""
+    chosen = torch.zeros(total, dtype=torch.bool)
+    chosen[torch.arange(apart) * total // max(apart, 1)] = True
+    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+
+
+def _channel_moments(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, exact, from the counts of the 256 byte values: (C,),
+    (C,)."""
+    values = torch.arange(256, dtype=torch.float64)
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in inputs.unbind(1)]).double()
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ values
+    deviation = (shares @ values.square() - mean.square()).clamp_min(0).sqrt()
+    return mean.float(), torch.where(deviation > 0, deviation, 1.0).float()

@@ -1,0 +1,47 @@
+"""The networks of Han et al. 2015 and 2016: LeNet-300-100, and LeNet-5 as Caffe ships it."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.models.start import glorot
+
+
+class LeNet300(nn.Module):
+    """Two hidden layers of 300 and 100: 266,200 weights and 410 biases on 28x28 grey images."""
+
+    def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels * height * width, 300)
+        self.fc2 = nn.Linear(300, 100)
+        self.fc3 = nn.Linear(100, classes)
+        self.apply(glorot)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, classes)."""
+        hidden = F.relu(self.fc1(images.flatten(1)))  # (B, 300)
+        hidden = F.relu(self.fc2(hidden))  # (B, 100)
+        return self.fc3(hidden)  # type: ignore[no-any-return]
+
+
+class LeNet5(nn.Module):
+    """Caffe's LeNet: 430,500 weights and 580 biases on 28x28 grey images, one ReLU, none after a convolution.
+
+    Not the network of LeCun et al. 1998. Images smaller than 16x16 are padded, so that both 5x5 windows fit.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
+        super().__init__()
+        padding = 2 if min(height, width) < 16 else 0
+        rows, columns = (((side - 4 + 2 * padding) // 2 - 4 + 2 * padding) // 2 for side in (height, width))
+        self.conv1 = nn.Conv2d(channels, 20, 5, padding=padding)
+        self.conv2 = nn.Conv2d(20, 50, 5, padding=padding)
+        self.fc1 = nn.Linear(50 * rows * columns, 500)
+        self.fc2 = nn.Linear(500, classes)
+        self.apply(glorot)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, classes); the shapes below are those of 28x28 images."""
+        maps = F.max_pool2d(self.conv1(images), 2)  # (B, 20, 12, 12)
+        maps = F.max_pool2d(self.conv2(maps), 2)  # (B, 50, 4, 4)
+        hidden = F.relu(self.fc1(maps.flatten(1)))  # (B, 500)
+        return self.fc2(hidden)  # type: ignore[no-any-return]

@@ -1,0 +1,470 @@
+"""One short training loop, that everything here trains with.
+
+The data stays on the device as tensors. The order of epoch e is a function of (seed, e), and all noise of
+step t (augmentation, dropout) a function of (seed, t), so a run that is stopped goes on bit for bit from a
+checkpoint.
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from prunus.data import Data
+from prunus.errors import DivergedError, PrunusError, unknown
+from prunus.evaluation import device_of, first_not_finite, mode, not_finite_parameter
+from prunus.progress import Progress, silent
+from prunus.snapshot import Snapshot
+from prunus.tree import parameters
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
+DECAYS = ("constant", "cosine", "steps")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""`loss(model, inputs, labels)` gives the scalar to be minimised."""
+
+_LOOKED_AT_EVERY = 50  # steps, where a look at the losses makes the device wait
+_REPORTED_EVERY = 20  # steps
+
+
+class Stateful(Protocol):
+    """Something whose state belongs to the run, like the holder of a mask."""
+
+    def state_dict(self) -> Any:
+        """Tensors, numbers and strings, nested in dicts and lists."""
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Take back what `state_dict` gave."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; either `epochs` or `steps` says how long. An epoch leaves out the rows that fill no
+    batch.
+
+    `decay` lowers the learning rate to zero by half a cosine, or to a tenth at each of `drops` (shares of all
+    steps), after `warm_up` steps of linear rise. `augment` applies the data's own augmentation.
+
+    >>> Settings(epochs=1, optimizer="adm")
+    Traceback (most recent call last):
+    prunus.errors.PrunusError: unknown optimizer 'adm', did you mean 'adam'? Valid: sgd, adam, adamw.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    batch: int = 128
+    optimizer: str = "adam"
+    learning_rate: float = 1.2e-3
+    momentum: float = 0.9  # of sgd
+    weight_decay: float = 0.0
+    decay: str = "constant"
+    drops: tuple[float, ...] = (0.5, 0.75)
+    warm_up: int = 0
+    augment: bool = False
+    label_smoothing: float = 0.0
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name, valid in (("optimizer", OPTIMIZERS), ("decay", DECAYS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in valid:
+                raise unknown(name, getattr(self, name), valid)
+        if (self.epochs is None) == (self.steps is None):
+            raise PrunusError(f"give either epochs or steps, found {self.epochs} epochs and {self.steps} steps.")
+        for name, least in (("epochs", 0), ("steps", 0), ("warm_up", 0), ("batch", 1)):
+            number = getattr(self, name)
+            if number is not None and number < least:
+                raise PrunusError(f"{name} must be at least {least}, found {number}.")
+        for name, limit in (
+            ("learning_rate", math.inf),
+            ("weight_decay", math.inf),
+            ("momentum", 1),
+            ("label_smoothing", 1),
+        ):
+            if not 0 <= getattr(self, name) < limit:
+                raise PrunusError(f"{name} must be from 0 to below {limit}, found {getattr(self, name)}.")
+
+    def steps_in_all(self, rows: int) -> int:
+        """The number of optimizer steps on a training part of `rows` rows."""
+        return self.steps if self.steps is not None else (self.epochs or 0) * (rows // self.batch)
+
+    def share_of_rate(self, step: int, total: int) -> float:
+        """What share of the full learning rate step `step` (from 0) of `total` is taken with.
+
+        >>> settings = Settings(steps=8, decay="cosine", warm_up=4)
+        >>> [round(settings.share_of_rate(step, 8), 3) for step in range(8)]
+        [0.25, 0.5, 0.75, 1.0, 1.0, 0.854, 0.5, 0.146]
+        """
+        if step < self.warm_up:
+            return (step + 1) / self.warm_up
+        if self.decay == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * (step - self.warm_up) / (total - self.warm_up)))
+        if self.decay == "steps":
+            return float(0.1 ** sum(step >= drop * total for drop in self.drops))
+        return 1.0
+
+
+@dataclass(frozen=True)
+class History:
+    """What training went through: optimizer steps, and the mean training loss of each epoch."""
+
+    steps: int
+    losses: tuple[float, ...]
+
+
+def make_optimizer(trained: nn.Module | Mapping[str, nn.Parameter], settings: Settings) -> Optimizer:
+    """The optimizer that `settings` name, over all parameters of a model, or over those given by name."""
+    own = list((parameters(trained) if isinstance(trained, nn.Module) else trained).values())
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return SGD(own, lr=rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+    kind = Adam if settings.optimizer == "adam" else AdamW
+    return kind(own, lr=rate, weight_decay=decay, fused=True)
+
+
+def this_machine() -> dict[str, str | int]:
+    """What of the machine and its software decides the last bits of a training run on the CPU."""
+    return {
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def train(
+    model: nn.Module,
+    data: Data,
+    settings: Settings,
+    *,
+    seed: int,
+    optimizer: Optimizer | None = None,
+    loss: Loss | None = None,
+    on_step: Callable[[int], None] | None = None,
+    stateful: Mapping[str, Stateful] = {},
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 10.0,
+    progress: Progress = silent,
+    title: str = "train",
+    fabric: "Fabric | None" = None,
+) -> History:
+    """Train `model` in place on the training part of `data`, on the device it is on.
+
+    `optimizer` may be a ready-made one, over other parameters too; its learning rates are then the full
+    ones. `loss` defaults to cross-entropy. `on_step(t)` is called after optimizer step t (from 1). With
+    `checkpoint`, a file of that name is written whole every `every` seconds and at the end; if it is there
+    at the start, the same run goes on from it, to the bits it would have reached undisturbed (with the same
+    `this_machine`). `stateful` objects are part of it. `fabric` is a launched `lightning_fabric.Fabric`,
+    for several processes: each takes its part of every batch.
+
+    Raises `DivergedError` naming the step and the place where the loss or a weight is not finite,
+    `PrunusError` for a batch larger than the data and for the checkpoint of another run. Modes of modules,
+    learning rates of the optimizer and torch's random state are left as they were.
+    """
+    if name := not_finite_parameter(model):
+        raise DivergedError(f"parameter '{name}' holds NaN or infinity before the first step.")
+    optimizer = optimizer or make_optimizer(model, settings)
+    loss = loss or _cross_entropy(settings.label_smoothing)
+    host = _host(model, optimizer, settings.precision, fabric)
+    batches = _Batches(data, settings, seed, device_of(model), host)
+    losses = _Losses(batches.per_epoch, host)
+    total = settings.steps_in_all(len(data.train))
+    identity = {"seed": seed, "data": data.fingerprint, **asdict(settings)}
+    run = _Run(model, optimizer, stateful, losses, host, identity)
+
+    with (
+        _own_noise(batches.device),
+        mode(model, training=True),
+        _rates(optimizer, settings, total) as set_rates,
+    ):
+        start = run.resume(checkpoint)
+        saved = time.monotonic()
+        for step in range(start, total):
+            inputs, labels = batches(step)
+            set_rates(step)
+            value = loss(host.model, inputs, labels)
+            losses.add(value)
+            if losses.due and (bad := losses.look()):
+                raise _diverged(step, bad, model, inputs)
+            host.optimizer.zero_grad()
+            host.backward(value)
+            host.optimizer.step()
+            if on_step:
+                on_step(step + 1)
+            if checkpoint is not None and not losses.waiting and time.monotonic() - saved >= every:
+                run.save(checkpoint, step + 1)
+                saved = time.monotonic()
+            if (step + 1) % _REPORTED_EVERY == 0:
+                host.report(progress, title, step + 1, total, losses.latest)
+        if bad := losses.look():
+            raise _diverged(total - 1, bad, model, inputs)
+        if name := not_finite_parameter(model):
+            raise DivergedError(f"parameter '{name}' holds NaN or infinity after step {total}.")
+        host.agree_on_buffers(model)
+        if checkpoint is not None and start < total:
+            run.save(checkpoint, total)
+    host.report(progress, title, total, total, losses.latest)
+    return History(total, losses.of_epochs())
+
+
+def _cross_entropy(label_smoothing: float) -> Loss:
+    def loss(model: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(model(inputs), labels, label_smoothing=label_smoothing)
+
+    return loss
+
+
+@dataclass
+class _Host:
+    """Who computes: torch alone, or Fabric where a precision or several processes ask for it."""
+
+    model: nn.Module
+    optimizer: Any
+    backward: Callable[[Tensor], Any] = Tensor.backward
+    fabric: "Fabric | None" = None
+    rank: int = 0
+    processes: int = 1
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of `values` over the processes."""
+        if self.fabric is None or self.processes == 1:
+            return values
+        return self.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[return-value]
+
+    def agree_on_buffers(self, model: nn.Module) -> None:
+        """Give every process the buffers of the first: each has seen its own part of the last batch."""
+        if self.processes > 1:
+            for buffer in model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def report(self, progress: Progress, title: str, done: int, total: int, note: str) -> None:
+        """Tell `progress`, once for all processes."""
+        if self.rank == 0:
+            progress(title, done, total, note)
+
+
+def _host(model: nn.Module, optimizer: Optimizer, precision: str, fabric: "Fabric | None") -> _Host:
+    if fabric is None:
+        if precision == "32-true":
+            return _Host(model, optimizer)
+        fabric = _one_process(precision, device_of(model))
+    if (found := fabric.strategy.precision.precision) != precision:
+        raise PrunusError(f"the settings ask for precision '{precision}', the Fabric given has '{found}'.")
+    wrapped, stepping = fabric.setup(model, optimizer)
+    return _Host(wrapped, stepping, fabric.backward, fabric, fabric.global_rank, fabric.world_size)
+
+
+def _one_process(precision: str, device: torch.device) -> "Fabric":
+    if precision == "16-mixed" and device.type == "cpu":
+        raise PrunusError("precision '16-mixed' needs a GPU, found the CPU; 'bf16-mixed' works on both.")
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise PrunusError(f"precision '{precision}' needs lightning-fabric: pip install 'prunus[lab]'.") from error
+    devices = 1 if device.index is None else [device.index]
+    return Fabric(accelerator=device.type, devices=devices, precision=precision)  # type: ignore[arg-type]
+
+
+class _Batches:
+    """The batch of step t: a function of the seed and t alone."""
+
+    def __init__(self, data: Data, settings: Settings, seed: int, device: torch.device, host: _Host) -> None:
+        self.device = device
+        self.per_epoch = len(data.train) // settings.batch
+        if self.per_epoch == 0:
+            raise PrunusError(
+                f"batch {settings.batch} is larger than the {len(data.train)} training rows of '{data.name}'."
+            )
+        if settings.batch % host.processes:
+            raise PrunusError(f"batch {settings.batch} cannot be divided among {host.processes} processes.")
+        self._split = data.train.to(device)
+        self._augment = data.augment if settings.augment else None
+        self._batch, self._seed, self._host = settings.batch, seed, host
+        self._noise = _noise(device)
+        self._epoch, self._order = -1, torch.empty(0)
+
+    def __call__(self, step: int) -> tuple[Tensor, Tensor]:
+        """Normalised inputs (B, C, H, W) and labels (B,); on the way, the noise of this step is seeded."""
+        epoch, place = divmod(step, self.per_epoch)
+        if epoch != self._epoch:
+            generator = Generator().manual_seed(_derived(self._seed, "order", epoch))
+            self._order = torch.randperm(len(self._split), generator=generator).to(self.device)
+            self._epoch = epoch
+        rank, processes = self._host.rank, self._host.processes
+        rows = self._order[place * self._batch : (place + 1) * self._batch][rank::processes]
+        self._noise.manual_seed(_derived(self._seed, "noise", step, rank))
+        inputs = self._split.inputs.index_select(0, rows)
+        if self._augment:
+            inputs = self._augment(inputs, self._noise)
+        return self._split.normalise(inputs), self._split.labels.index_select(0, rows)
+
+
+def _derived(seed: int, purpose: str, *numbers: int) -> int:
+    """A seed for one purpose and moment, unrelated to those of all others."""
+    digest = hashlib.sha256(f"{seed} {purpose} {numbers}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _noise(device: torch.device) -> Generator:
+    """The generator that dropout on `device` draws from."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    return torch.default_generator
+
+
+@contextmanager
+def _own_noise(device: torch.device) -> Iterator[None]:
+    """torch's random state and choice of cuDNN algorithms: ours inside, the caller's again afterwards."""
+    deterministic = torch.backends.cudnn.deterministic
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            torch.backends.cudnn.deterministic = True
+            yield
+        finally:
+            torch.backends.cudnn.deterministic = deterministic
+
+
+@contextmanager
+def _rates(optimizer: Optimizer, settings: Settings, total: int) -> Iterator[Callable[[int], None]]:
+    """A function that sets the learning rates of a step; afterwards they are the full ones again."""
+    full = [group["lr"] for group in optimizer.param_groups]
+
+    def set_share(share: float) -> None:
+        for group, rate in zip(optimizer.param_groups, full, strict=True):
+            group["lr"] = rate * share
+
+    try:
+        yield lambda step: set_share(settings.share_of_rate(step, total))
+    finally:
+        set_share(1.0)
+
+
+class _Losses:
+    """The losses of all steps; they wait on the device until a look at them costs little."""
+
+    def __init__(self, per_epoch: int, host: _Host) -> None:
+        self.waiting: list[Tensor] = []
+        self.current: list[float] = []  # of the epoch that is not complete
+        self.complete: list[float] = []  # the mean of each epoch before it
+        self._per_epoch, self._host = per_epoch, host
+
+    def add(self, value: Tensor) -> None:
+        self.waiting.append(value.detach())
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a look; it comes at the same step in every process."""
+        cheap = self._host.processes == 1 and self.waiting[-1].device.type == "cpu"
+        return cheap or len(self.waiting) >= _LOOKED_AT_EVERY
+
+    def look(self) -> tuple[int, float] | None:
+        """Take the waiting losses in; the first that is not finite, with the number of steps since, if
+        any."""
+        if not self.waiting:
+            return None
+        values = self._host.mean(torch.stack(self.waiting)).tolist()
+        self.waiting.clear()
+        for number, value in enumerate(values):
+            if not math.isfinite(value):
+                return len(values) - 1 - number, value
+            self.current.append(value)
+            if len(self.current) == self._per_epoch:
+                self.complete.append(math.fsum(self.current) / self._per_epoch)
+                self.current.clear()
+        return None
+
+    @property
+    def latest(self) -> str:
+        """The last known loss, for a person to read."""
+        known = self.current or self.complete
+        return f"loss {known[-1]:.4f}" if known else ""
+
+    def of_epochs(self) -> tuple[float, ...]:
+        """The mean loss of each epoch; the last may be a part of one."""
+        part = [math.fsum(self.current) / len(self.current)] if self.current else []
+        return (*self.complete, *part)
+
+
+def _diverged(step: int, bad: tuple[int, float], model: nn.Module, inputs: Tensor) -> DivergedError:
+    ago, value = bad
+    return DivergedError(f"the loss is {value} at step {step + 1 - ago}: {first_not_finite(model, inputs)}.")
+
+
+@dataclass
+class _Run:
+    """One training run as a file knows it."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    stateful: Mapping[str, Stateful]
+    losses: _Losses
+    host: _Host
+    identity: dict[str, Any]
+
+    def resume(self, path: str | os.PathLike[str] | None) -> int:
+        """Note how this run starts, go to where the file at `path` left it, and tell the number of steps
+        done."""
+        if path is None:
+            return 0
+        start = [self.model.state_dict(), self.optimizer.state_dict(), self._states()]
+        self.identity |= {"start": _fingerprint(start), "processes": self.host.processes}
+        if not Path(path).exists():
+            return 0
+        snapshot = Snapshot.load(path)
+        found = snapshot.order if isinstance(snapshot.order, dict) else {}
+        for name, value in self.identity.items():
+            if found.get(name) != value:
+                raise PrunusError(
+                    f"checkpoint '{path}' is of another run: its {name} is {found.get(name)}, not {value}."
+                )
+        snapshot.restore(self.model, self.optimizer)
+        for name, holder in self.stateful.items():
+            holder.load_state_dict(snapshot.extra["stateful"][name])
+        if self.host.fabric is not None:
+            self.host.fabric.strategy.precision.load_state_dict(snapshot.extra["precision"])
+        self.losses.complete, self.losses.current = snapshot.extra["losses"]
+        return snapshot.step
+
+    def save(self, path: str | os.PathLike[str], step: int) -> None:
+        if self.host.rank != 0:
+            return
+        extra = {"stateful": self._states(), "losses": [self.losses.complete, self.losses.current]}
+        if self.host.fabric is not None:
+            extra["precision"] = self.host.fabric.strategy.precision.state_dict()
+        Snapshot.take(self.model, self.optimizer, step=step, order=self.identity, extra=extra).save(path)
+
+    def _states(self) -> dict[str, Any]:
+        return {name: holder.state_dict() for name, holder in self.stateful.items()}
+
+
+def _fingerprint(state: Any) -> str:
+    """A hash of nested tensors and plain values."""
+    digest = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"{value.dtype} {tuple(value.shape)} ".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, Mapping):
+            feed([pair for pairs in value.items() for pair in pairs])
+        elif isinstance(value, list | tuple):
+            digest.update(f"{len(value)} ".encode())
+            for part in value:
+                feed(part)
+        else:
+            digest.update(f"{value!r} ".encode())
+
+    feed(state)
+    return digest.hexdigest()
