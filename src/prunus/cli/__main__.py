@@ -1,0 +1,5 @@
+"""`python -m prunus.cli`."""
+
+from prunus.cli import main
+
+main()

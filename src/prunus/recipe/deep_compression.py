@@ -1,0 +1,371 @@
+"""Deep Compression: prune, share weights, code. Han, Mao & Dally, ICLR 2016.
+
+The three stages are the paper's; training is today's (augmentation, a gradual schedule, the dense network as
+teacher). The paper's own densities and bits can be asked for.
+"""
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from prunus import pack
+from prunus.codebook import Codebook
+from prunus.data import Data
+from prunus.errors import PrunusError
+from prunus.evaluation import evaluate
+from prunus.gradual import Gradual
+from prunus.holding import hold
+from prunus.mask import Mask
+from prunus.models import describe
+from prunus.pack.codec import RelativeIndex
+from prunus.progress import Progress, silent
+from prunus.pruning import threshold
+from prunus.quantise import Start, linear, share
+from prunus.recipe.distillation import distillation
+from prunus.schedule import cubic
+from prunus.scope import Scope, network, overall, toward
+from prunus.sharing import Sharing
+from prunus.training import Settings, make_optimizer, train
+from prunus.tree import parameters, weights
+from prunus.workfolder import WorkFolder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is decided before a run.
+
+    `density`: kept / total of the weights; `densities` fixes single tensors (the paper's tables), `quality` q
+    keeps |w| >= q std(W) in each tensor instead (Han et al. 2015). With `max_error`, a percentage on the
+    validation part, pruning goes on in rounds, each to `density` times `step_down`, and the last network within
+    it is taken. `bits` of a shared weight, `layer_bits` for single tensors, `bias_bits` for biases;
+    `index_bits` of a gap, chosen per tensor where None. `coding`: "huffman" as published, or "smallest".
+    """
+
+    density: float = 0.035
+    densities: Mapping[str, float] = field(default_factory=dict)
+    quality: float | None = None
+    max_error: float | None = None
+    step_down: float = 0.7
+    bits: int = 4
+    layer_bits: Mapping[str, int] = field(default_factory=dict)
+    bias_bits: int = 4
+    index_bits: int | None = None
+    coding: Literal["huffman", "smallest"] = "huffman"
+    start: Start = linear
+    temperature: float = 2.0
+    dense: Settings = field(default_factory=lambda: Settings(epochs=60, decay="cosine", augment=True))
+    retrain: Settings = field(default_factory=lambda: Settings(epochs=120, decay="cosine", augment=True))
+    tune: Settings = field(default_factory=lambda: Settings(epochs=10, decay="cosine", augment=True))
+
+    def __post_init__(self) -> None:
+        for name, density in {"density": self.density, "step_down": self.step_down, **self.densities}.items():
+            if not 0 < density <= 1:
+                raise PrunusError(f"{name} {density} is outside (0, 1].")
+        for name, bits in {"bits": self.bits, "bias_bits": self.bias_bits, **self.layer_bits}.items():
+            if not 1 <= bits <= 16:
+                raise PrunusError(f"{name}: {bits} bits are outside 1 to 16.")
+        if self.index_bits is not None and not 1 <= self.index_bits <= 8:
+            raise PrunusError(f"index_bits {self.index_bits} is outside 1 to 8.")
+
+    def scaled(self, budget: float) -> "Plan":
+        """The same plan with `budget` times the epochs in each stage, at least one."""
+        if not 0 < budget <= 100:
+            raise PrunusError(f"budget {budget} is outside (0, 100].")
+
+        def shorter(settings: Settings) -> Settings:
+            return replace(settings, epochs=max(1, round((settings.epochs or 1) * budget)))
+
+        return replace(self, dense=shorter(self.dense), retrain=shorter(self.retrain), tune=shorter(self.tune))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The network after a stage, in a real file: bytes on disk, and its error in percent on the test part."""
+
+    name: str
+    file_bytes: int
+    ratio: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What came out: sizes in bytes on disk, errors in percent on the test part, seconds of this run."""
+
+    density: float
+    dense_bytes: int
+    file_bytes: int
+    ratio: float
+    error_dense: float
+    error: float
+    error_reloaded: float
+    error_validation: float
+    seconds: float
+    stages: tuple[Stage, ...]
+    contents: pack.Contents
+    pruned: Mapping[str, Tensor]
+    quantised: Mapping[str, Tensor]
+
+
+def deep_compression(
+    model: nn.Module,
+    data: Data,
+    path: Path,
+    *,
+    plan: Plan,
+    seed: int = 0,
+    trained: bool = False,
+    folder: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Compression:
+    """Make `model` a small file at `path`, and end with the compressed weights in `model`.
+
+    `trained` says that the model comes with its dense weights; otherwise it is trained first. Finished stages
+    are kept in `folder` (by default a hidden one beside `path`, removed at the end), where the same call goes
+    on after an interruption and ends with the same bytes. The file is read back: `PrunusError` if it does not
+    hold, bit for bit, what was written.
+    """
+    started = time.monotonic()
+    work = WorkFolder(
+        folder or path.with_name(f".{path.name}.stages"),
+        {
+            "plan": asdict(plan) | {"start": plan.start.__qualname__},
+            "seed": seed,
+            "data": data.fingerprint,
+            **(identity or {}),
+        },
+        own=folder is None,
+    )
+    run = _Run(model, data, plan, seed, work, progress)
+    dense = run.dense(trained)
+    pruned, quantised = run.smallest_within_limit(dense)
+    files = {name: work.path / f"{name}.prunus" for name in ("pruned", "quantised", "coded")}
+    description = describe(model)
+    index = RelativeIndex(bits=plan.index_bits, codebook=False)
+    own = weights(model)
+    shared = replace(index, codebook=True)
+    coded = replace(shared, huffman=True)
+    pack.write(files["pruned"], pruned, codecs=dict.fromkeys(own, index), model=description)
+    pack.write(files["quantised"], quantised, codecs=dict.fromkeys(own, shared), model=description)
+    codecs = dict.fromkeys(own, coded) if plan.coding == "huffman" else None
+    contents = pack.write(files["coded"], quantised, codecs=codecs, model=description)
+    reloaded = pack.read(files["coded"])
+    _check_same(quantised, reloaded)
+
+    dense_bytes = 4 * sum(parameter.numel() for parameter in parameters(model).values())
+    errors = {
+        name: run.test_error(state)
+        for name, state in {
+            "dense": dense,
+            "pruned": pruned,
+            "quantised": quantised,
+            "coded": reloaded,
+        }.items()
+    }
+    sizes = {"dense": (work.path / "dense.safetensors").stat().st_size}
+    sizes |= {name: file.stat().st_size for name, file in files.items()}
+    result = Compression(
+        density=Mask({name: quantised[name] != 0 for name in own}).density,
+        dense_bytes=dense_bytes,
+        file_bytes=sizes["coded"],
+        ratio=dense_bytes / sizes["coded"],
+        error_dense=errors["dense"],
+        error=errors["quantised"],
+        error_reloaded=errors["coded"],
+        error_validation=run.validation_error(quantised),
+        seconds=time.monotonic() - started,
+        stages=tuple(Stage(name, sizes[name], dense_bytes / sizes[name], errors[name]) for name in sizes),
+        contents=contents,
+        pruned=pruned,
+        quantised=quantised,
+    )
+    run.load(reloaded)
+    files["coded"].replace(path)
+    if folder is None:
+        work.remove()
+    return result
+
+
+@dataclass(frozen=True)
+class _Run:
+    model: nn.Module
+    data: Data
+    plan: Plan
+    seed: int
+    work: WorkFolder
+    progress: Progress
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.model.load_state_dict(dict(state))
+
+    def state(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def validation_error(self, state: Mapping[str, Tensor]) -> float:
+        self.load(state)
+        return evaluate(self.model, self.data.validation).error
+
+    def test_error(self, state: Mapping[str, Tensor]) -> float:
+        self.load(state)
+        return evaluate(self.model, self.data.test()).error
+
+    def dense(self, trained: bool) -> dict[str, Tensor]:
+        """Stage 0: the weights that the model came with, or those that training gives it."""
+
+        def make(checkpoint: Path) -> dict[str, Tensor]:
+            if not trained:
+                train(
+                    self.model,
+                    self.data,
+                    self.plan.dense,
+                    seed=self.seed,
+                    checkpoint=checkpoint,
+                    progress=self.progress,
+                    title="train dense",
+                )
+            return self.state()
+
+        return self.work.stage("dense", make)
+
+    def smallest_within_limit(self, dense: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Stages 1 and 2, pruned and quantised: once, or in rounds as long as the limit on the error holds."""
+        limit, density, best, start = self.plan.max_error, self.plan.density, None, dense
+        for round_ in range(1, 100):
+            pruned = self.pruned(round_, density, dense, start)
+            quantised = self.quantised(round_, dense, pruned)
+            if limit is None:
+                return pruned, quantised
+            found = self.validation_error(quantised)
+            if found > limit and best is None:
+                raise PrunusError(
+                    f"validation error {found:.2f} % at density {density:.3g} is above the limit of {limit:g} % "
+                    f"(dense: {self.validation_error(dense):.2f} %); raise the limit or begin with more density."
+                )
+            if found > limit:
+                break
+            best, start, density = (pruned, quantised), pruned, density * self.plan.step_down
+        assert best is not None
+        return best
+
+    def pruned(
+        self, round_: int, density: float, dense: Mapping[str, Tensor], start: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Stage 1: prune along a cubic schedule in the first half of retraining, retrain what is left."""
+
+        def make(checkpoint: Path) -> dict[str, Tensor]:
+            teacher = self.network(dense)
+            self.load(start)
+            mask = Mask.of_nonzero(self.model)
+            final, scope = self.target(density)
+            settings = self.plan.retrain
+            end = max(1, settings.steps_in_all(len(self.data.train)) // 2)
+            optimizer = make_optimizer(self.model, settings)
+            with hold(optimizer, self.model, mask) as held:
+                gradual = Gradual(
+                    held,
+                    {name: w.detach() for name, w in weights(self.model).items()},
+                    cubic(final, begin=0, end=end, initial=mask.density),
+                    end=end,
+                    every=max(1, end // 200),
+                    scope=scope,
+                )
+                train(
+                    self.model,
+                    self.data,
+                    settings,
+                    seed=self.seed + round_,
+                    optimizer=optimizer,
+                    loss=distillation(teacher, self.plan.temperature),
+                    on_step=gradual,
+                    stateful={"held": held},
+                    checkpoint=checkpoint,
+                    progress=self.progress,
+                    title=f"prune to {final:.3g}, retrain",
+                )
+                held.verify()
+            return self.state()
+
+        return self.work.stage(f"pruned-{round_}", make)
+
+    def target(self, density: float) -> tuple[float, Scope]:
+        """The density to end at, and how tensors share it: together by magnitude, unless the plan says more."""
+        plan, own = self.plan, weights(self.model)
+        if plan.quality is None and not plan.densities:
+            return density, network
+        kept = threshold(self.model, plan.quality).densities() if plan.quality is not None else {}
+        densities = dict.fromkeys(own, density) | kept | dict(plan.densities)
+        return overall(densities, own), toward(densities)
+
+    def quantised(self, round_: int, dense: Mapping[str, Tensor], pruned: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Stage 2: k-means in each tensor, then train the centroids by the summed gradients of their weights."""
+
+        def make(checkpoint: Path) -> dict[str, Tensor]:
+            teacher = self.network(dense)
+            self.load(pruned)
+            with Sharing(self.model, self.codebooks()) as sharing:
+                settings = self.plan.tune
+                optimizer = make_optimizer(sharing.centroids, settings)
+                sharing.follow(optimizer)
+                train(
+                    self.model,
+                    self.data,
+                    settings,
+                    seed=self.seed + round_,
+                    optimizer=optimizer,
+                    loss=distillation(teacher, self.plan.temperature),
+                    stateful={"sharing": sharing},
+                    checkpoint=checkpoint,
+                    progress=self.progress,
+                    title="train shared weights",
+                )
+            return _halved(self.state())
+
+        return self.work.stage(f"quantised-{round_}", make)
+
+    def codebooks(self) -> dict[str, Codebook]:
+        """A codebook for each weight and bias; what normalisation layers hold is not shared."""
+        own, normal = weights(self.model), _of_normalisation(self.model)
+        return {
+            name: share(
+                parameter.detach(),
+                2 ** (self.plan.layer_bits.get(name, self.plan.bits) if name in own else self.plan.bias_bits),
+                start=self.plan.start,
+            )
+            for name, parameter in parameters(self.model).items()
+            if name not in normal
+        }
+
+    def network(self, state: Mapping[str, Tensor]) -> nn.Module:
+        """A network of its own with these weights, not to be trained: the teacher."""
+        teacher = copy.deepcopy(self.model).requires_grad_(False)
+        teacher.load_state_dict(dict(state))
+        return teacher
+
+
+def _of_normalisation(model: nn.Module) -> set[str]:
+    """Names of the parameters of modules that keep running statistics or are called a norm."""
+    return {
+        f"{place}.{name}" if place else name
+        for place, module in model.named_modules()
+        if "Norm" in type(module).__name__
+        for name, _ in module.named_parameters(recurse=False)
+    }
+
+
+def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Single-precision values rounded to those that half precision has, where none overflows."""
+    halved = {n: t.half().to(t.dtype) if t.dtype == torch.float32 else t for n, t in state.items()}
+    return {name: halved[name] if halved[name].isfinite().all() else state[name] for name in state}
+
+
+def _check_same(written: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
+    for name, tensor in written.items():
+        if name not in read or not torch.equal(tensor, read[name]):
+            raise PrunusError(f"{name}: the file does not hold what was written; nothing is kept of it.")

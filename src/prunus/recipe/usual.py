@@ -1,0 +1,29 @@
+"""How the built-in networks are usually trained and compressed, where nothing else is said."""
+
+from dataclasses import replace
+
+from prunus.recipe.deep_compression import Plan
+from prunus.training import Settings
+
+
+def usual_settings(model: str) -> Settings:
+    """Training settings that suit `model`: Adam for LeNets and strangers, SGD for the networks of CIFAR papers."""
+    if model.startswith(("resnet", "vgg")):
+        return Settings(epochs=160, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, decay="cosine", augment=True)
+    return Settings(epochs=60, learning_rate=2e-3, decay="cosine", augment=True)
+
+
+def usual_plan(model: str) -> Plan:
+    """A plan of compression that suits `model`."""
+    dense = usual_settings(model)
+    return Plan(
+        dense=dense,
+        retrain=replace(dense, epochs=120),
+        tune=Settings(epochs=10, learning_rate=1e-3, decay="cosine", augment=True),
+    )
+
+
+def demo_plan() -> Plan:
+    """A plan that takes well under a minute on the digits that scikit-learn carries."""
+    settings = Settings(epochs=60, batch=64, learning_rate=2e-3, decay="cosine", augment=True)
+    return Plan(density=0.08, dense=settings, retrain=replace(settings, epochs=120), tune=replace(settings, epochs=10))
