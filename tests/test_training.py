@@ -506,9 +506,15 @@ def test_precision_of_a_given_fabric_must_be_the_one_asked_for() -> None:
         train(noisy(), DIGITS, dataclasses.replace(SETTINGS, precision="bf16-mixed"), seed=0, fabric=fabric)
 
 
-def test_one_process_of_fabric_is_torch_alone() -> None:
+def test_one_process_of_fabric_is_torch_alone(tmp_path: Path) -> None:
     fabric = pytest.importorskip("lightning_fabric").Fabric(accelerator="cpu", devices=1)
-    alone, hosted = noisy(), noisy()
-    histories = [train(alone, DIGITS, SETTINGS, seed=1), train(hosted, DIGITS, SETTINGS, seed=1, fabric=fabric)]
+    alone, hosted, resumed = noisy(), noisy(), noisy()
+    path = tmp_path / "run"
+    histories = [
+        train(alone, DIGITS, SETTINGS, seed=1, checkpoint=path),
+        train(hosted, DIGITS, SETTINGS, seed=1, fabric=fabric),
+        train(resumed, DIGITS, SETTINGS, seed=1, fabric=fabric, checkpoint=path),
+    ]
     assert same(alone, hosted)
-    assert histories[0] == histories[1]
+    assert same(alone, resumed)
+    assert histories[0] == histories[1] == histories[2]

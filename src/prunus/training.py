@@ -440,9 +440,11 @@ class _Run:
     def save(self, path: str | os.PathLike[str], step: int) -> None:
         if self.host.rank != 0:
             return
-        extra = {"stateful": self._states(), "losses": [self.losses.complete, self.losses.current]}
-        if self.host.fabric is not None:
-            extra["precision"] = self.host.fabric.strategy.precision.state_dict()
+        extra = {
+            "stateful": self._states(),
+            "losses": [self.losses.complete, self.losses.current],
+            "precision": self.host.fabric.strategy.precision.state_dict() if self.host.fabric else {},
+        }
         Snapshot.take(self.model, self.optimizer, step=step, order=self.identity, extra=extra).save(path)
 
     def _states(self) -> dict[str, Any]:

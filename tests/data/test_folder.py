@@ -94,6 +94,29 @@ def test_folders_of_pictures(tmp_path: Path) -> None:
     assert data.test().labels.tolist() == [0, 1]  # sorted by path: test/cat/d, test/dog/c
 
 
+def test_labels_follow_the_names_that_train_gives_them(tmp_path: Path) -> None:
+    pixels = random_pixels(3, 3, 3)
+    for number, place in enumerate(["train/cat/a", "train/dog/b", "test/dog/c"]):
+        path = tmp_path / "pictures" / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(pixels[number]))
+    assert load(tmp_path / "pictures").test().labels.tolist() == [1]
+
+    write_table(tmp_path / "tables" / "train.parquet", pixels, [0, 1, 2], names=["a", "b", "c"])
+    write_table(tmp_path / "tables" / "test.parquet", pixels, [0, 1, 2], names=["c", "a", "b"])
+    assert load(tmp_path / "tables").test().labels.tolist() == [2, 0, 1]
+
+
+def test_arrow_tables(tmp_path: Path) -> None:
+    pixels = random_pixels(4, 3, 3)
+    write_table(tmp_path / "source.parquet", pixels, [0, 1, 0, 1])
+    table = pq.read_table(tmp_path / "source.parquet")
+    for name in ("train.arrow", "test.arrow"):
+        with pa.OSFile(str(tmp_path / name), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    assert torch.equal(load(tmp_path).test().inputs, torch.from_numpy(pixels)[:, None])
+
+
 def test_nothing_is_written_beside_the_data_and_no_network_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

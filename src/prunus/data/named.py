@@ -98,31 +98,34 @@ def _load_folder(name: str, folder: Path, augment: Augment | None) -> Data:
         return cache.remembered(fingerprint(splits[split]), partial(read, splits[split]))
 
     train = images("train")
-    given = images("validation") if "validation" in splits else None
-    if given:
-        _check_alike(folder, "validation", given, train)
 
-    def read_test() -> tuple[Tensor, Tensor]:
-        test = images("test")
-        _check_alike(folder, "test", test, train)
-        return test.inputs, test.labels
+    def aligned(split: str) -> tuple[Tensor, Tensor]:
+        return _aligned(folder, split, images(split), train)
 
-    validation = (given.inputs, given.labels) if given else None
+    validation = aligned("validation") if "validation" in splits else None
     files = [path for split in ("train", "validation") for path in splits.get(split, [])]
     return _assemble(
-        name, (train.inputs, train.labels), validation, train.classes, augment, fingerprint(files), read_test
+        name,
+        (train.inputs, train.labels),
+        validation,
+        train.classes,
+        augment,
+        fingerprint(files),
+        partial(aligned, "test"),
     )
 
 
-def _check_alike(folder: Path, split: str, images: Images, train: Images) -> None:
+def _aligned(folder: Path, split: str, images: Images, train: Images) -> tuple[Tensor, Tensor]:
+    """Inputs and labels of `images`, with the labels that the same classes have in `train`."""
     shape, expected = tuple(images.inputs.shape[1:]), tuple(train.inputs.shape[1:])
     if shape != expected:
         raise PrunusError(f"data folder '{folder}' has {split} images of shape {shape}, train has {expected}.")
-    if not set(images.classes) <= set(train.classes):
+    if strangers := sorted(set(images.classes) - set(train.classes)):
         raise PrunusError(
-            f"data folder '{folder}' has classes in {split} that train does not have: "
-            f"{', '.join(sorted(set(images.classes) - set(train.classes))[:3])}."
+            f"data folder '{folder}' has classes in {split} that train does not have: {', '.join(strangers[:3])}."
         )
+    in_train = torch.tensor([train.classes.index(name) for name in images.classes])
+    return images.inputs, in_train[images.labels]
 
 
 def _load_digits() -> Data:
