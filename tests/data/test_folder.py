@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from prunus.data import cache, folder, load
+from prunus.data.named import _set_apart
 from prunus.errors import PrunusError
 
 
@@ -61,8 +62,9 @@ def test_grey_tables_give_their_pixels_back(tmp_path: Path) -> None:
     assert data.classes == ("cat", "dog")
     assert (len(data.train), len(data.validation)) == (18, 2)
     pixels = torch.from_numpy(random_pixels(20, 6, 5))[:, None]
-    assert torch.equal(data.validation.inputs, pixels[[0, 10]])
-    assert torch.equal(data.train.inputs, pixels[[n for n in range(20) if n not in (0, 10)]])
+    rest, apart = _set_apart(20, 2)
+    assert torch.equal(data.validation.inputs, pixels[apart])
+    assert torch.equal(data.train.inputs, pixels[rest])
     assert torch.equal(data.test().inputs, pixels[:4])
     assert data.test().labels.tolist() == [0, 1, 0, 1]
     assert data.augment is None

@@ -1,4 +1,3 @@
-import itertools
 import os
 import socket
 from pathlib import Path
@@ -7,7 +6,8 @@ import pytest
 import torch
 
 from prunus.data import load
-from prunus.data.named import _channel_moments, _spread
+from prunus.data.dataset import Split
+from prunus.data.named import _channel_moments, _normalisation, _set_apart
 from prunus.errors import PrunusError
 
 
@@ -29,17 +29,25 @@ def test_digits_are_those_of_scikit_learn_each_in_one_part() -> None:
 def test_split_never_changes() -> None:
     data = load("digits")
     assert [int(part.inputs.sum()) for part in (data.train, data.validation, data.test())] == [
-        421822,
-        46897,
-        92999,
+        421744,
+        47354,
+        92620,
     ]
 
 
-def test_training_part_is_normalised() -> None:
+def test_grey_images_are_scaled_and_their_background_stays_zero() -> None:
     train = load("digits").train
-    inputs = train.normalise(train.inputs).double()
-    assert inputs.mean().item() == pytest.approx(0, abs=1e-6)
-    assert inputs.std(correction=0).item() == pytest.approx(1, abs=1e-6)
+    inputs = train.normalise(train.inputs)
+    assert (inputs.min().item(), inputs.max().item()) == (0, 1)
+    assert torch.equal(inputs == 0, train.inputs == 0)
+
+
+def test_colours_get_zero_mean_and_unit_variance() -> None:
+    images = torch.randint(0, 200, (50, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.zeros(50, dtype=torch.long), *_normalisation(images))
+    channels = split.normalise(images).double().transpose(0, 1).flatten(1)
+    assert channels.mean(1).tolist() == pytest.approx([0, 0, 0], abs=1e-6)
+    assert channels.std(1, correction=0).tolist() == pytest.approx([1, 1, 1], abs=1e-6)
 
 
 def test_moments_per_channel_against_torch() -> None:
@@ -54,12 +62,14 @@ def test_moments_per_channel_against_torch() -> None:
 
 
 @pytest.mark.parametrize(("total", "apart"), [(10, 3), (60_000, 5000), (7, 7), (5, 0)])
-def test_spread_takes_the_asked_number_of_rows_evenly(total: int, apart: int) -> None:
-    rest, chosen = (part.tolist() for part in _spread(total, apart))
+def test_set_apart_takes_the_asked_number_of_rows_from_everywhere(total: int, apart: int) -> None:
+    rest, chosen = (part.tolist() for part in _set_apart(total, apart))
     assert sorted(rest + chosen) == list(range(total))
     assert len(chosen) == apart
-    gaps = {b - a for a, b in itertools.pairwise(chosen)}
-    assert len(gaps) == 0 or max(gaps) - min(gaps) <= 1
+    assert rest == sorted(rest)
+    assert chosen == sorted(chosen)
+    for tenth in range(10 if total > 1000 else 0):  # 500 of each tenth, give or take 5 standard deviations
+        assert abs(sum(tenth * total <= 10 * row < (tenth + 1) * total for row in chosen) - apart / 10) < 110
 
 
 def test_unknown_name_tells_the_nearest() -> None:
@@ -97,7 +107,8 @@ def test_mnist_from_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(data.train), len(data.validation), len(data.test())) == (55_000, 5_000, 10_000)
     assert data.input_shape == (1, 28, 28)
     # published for the 60,000: mean 0.1307, deviation 0.3081
-    assert data.train.mean.item() / 255 == pytest.approx(0.1307, abs=1e-3)
-    assert data.train.deviation.item() / 255 == pytest.approx(0.3081, abs=1e-3)
+    inputs = data.train.normalise(data.train.inputs)
+    assert inputs.mean().item() == pytest.approx(0.1307, abs=1e-3)
+    assert inputs.std().item() == pytest.approx(0.3081, abs=1e-3)
     # published: the test set holds 980 zeros and 1135 ones
     assert data.test().labels.bincount().tolist()[:2] == [980, 1135]

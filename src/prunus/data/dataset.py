@@ -13,18 +13,18 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and labels, with the channel mean and deviation that normalise them.
+    """Images and labels, with what normalises each channel: (raw - offset) / scale.
 
     >>> grey = torch.tensor([[[[0, 4]]], [[[4, 8]]]], dtype=torch.uint8)
-    >>> split = Split(grey, torch.tensor([0, 1]), mean=torch.tensor([4.0]), deviation=torch.tensor([2.0]))
+    >>> split = Split(grey, torch.tensor([0, 1]), offset=torch.tensor([4.0]), scale=torch.tensor([2.0]))
     >>> split.normalise(split.inputs[:1]).tolist()
     [[[[-2.0, 0.0]]]]
     """
 
     inputs: Tensor  # (N, C, H, W) uint8
     labels: Tensor  # (N,) int64
-    mean: Tensor  # (C,) in units of the raw inputs
-    deviation: Tensor  # (C,)
+    offset: Tensor  # (C,) in units of the raw inputs
+    scale: Tensor  # (C,)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -33,13 +33,12 @@ class Split:
         """The same part on `device`; itself when it is there already."""
         if self.inputs.device == torch.device(device):
             return self
-        moved = {name: getattr(self, name).to(device) for name in ("inputs", "labels", "mean", "deviation")}
+        moved = {name: getattr(self, name).to(device) for name in ("inputs", "labels", "offset", "scale")}
         return replace(self, **moved)
 
     def normalise(self, raw: Tensor) -> Tensor:
-        """Raw inputs (B, C, H, W), bytes or floats, as floats with the training part's zero mean and unit
-        variance."""
-        return raw.sub(self.mean[:, None, None]).mul_(self._scale)
+        """Raw inputs (B, C, H, W), bytes or floats, as normalised floats of the same shape."""
+        return raw.sub(self.offset[:, None, None]).mul_(self._factor)
 
     def batches(self, size: int, *, most: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The first `most` batches of `size` (inputs, labels) in order, normalised; the last may be smaller."""
@@ -47,8 +46,8 @@ class Split:
             yield self.normalise(inputs), labels
 
     @cached_property
-    def _scale(self) -> Tensor:
-        return self.deviation.reciprocal()[:, None, None]
+    def _factor(self) -> Tensor:
+        return self.scale.reciprocal()[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)
