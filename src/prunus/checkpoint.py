@@ -95,7 +95,9 @@ def _load(path: Path) -> Any:
         raise PrunusError(
             f"{path} needs pickle to open, which can run any code it holds; save model.state_dict() instead."
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file makes the unpickler fail in any way there is
         first = str(error).splitlines()[0].split(". ")[0].rstrip(".") if str(error) else "it is cut short"
         raise FormatError(f"{path} is not a checkpoint that torch can read: {first}.") from None
 

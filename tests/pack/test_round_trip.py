@@ -12,6 +12,8 @@ from prunus import pack
 from prunus.errors import PrunusError
 from prunus.pack.elements import ELEMENTS, to_integers, to_tensor, widen
 
+pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf")  # torch says so of every complex32
+
 DTYPES = sorted({element.dtype for element in ELEMENTS if hasattr(torch, element.dtype)})
 CODECS = {
     "raw": pack.Raw(),
@@ -162,9 +164,9 @@ def test_what_cannot_be_written_is_refused_by_name_and_nothing_is_left(tmp_path:
     ):
         with pytest.raises(PrunusError, match=message):
             pack.write(tmp_path / "a.prunus", tensors)
-    with pytest.raises(PrunusError, match="unknown effort 'bset', did you mean 'best'"):
+    with pytest.raises(PrunusError, match="unknown effort 'bset'"):
         pack.write(tmp_path / "a.prunus", {"a": good}, effort="bset")  # type: ignore[arg-type]
-    with pytest.raises(PrunusError, match="unknown tensor in codecs 'fc.wieght', did you mean 'fc.weight'"):
+    with pytest.raises(PrunusError, match=r"tensor in codecs 'fc\.wieght', did you mean 'fc\.weight'"):
         pack.write(tmp_path / "a.prunus", {"fc.weight": good}, codecs={"fc.wieght": pack.Raw()})
     assert list(tmp_path.iterdir()) == []
 

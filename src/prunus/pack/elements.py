@@ -80,6 +80,8 @@ def to_tensor(element: Element, exact: Unsigned, shape: tuple[int, ...]) -> torc
     dtype = getattr(torch, element.dtype, None)
     if dtype is None:
         raise PrunusError(f"this version of torch has no {element.dtype}.")
+    if not exact.size:
+        return torch.empty(shape, dtype=dtype)
     integers = exact.view(f"i{element.size}") if element.size > 1 else exact
     return torch.from_numpy(integers).view(dtype).reshape(shape)
 

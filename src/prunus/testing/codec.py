@@ -8,6 +8,7 @@ import numpy as np
 from prunus.code.bits import Unsigned
 from prunus.errors import FormatError
 from prunus.pack.codec import Codec
+from prunus.testing.mutants import mutants
 
 WORKSPACE = 8 << 20  # bytes for tables, whatever the size of the array
 
@@ -31,7 +32,7 @@ def check_codec(codec: Codec, seed: int = 0, alterations: int = 20) -> None:
         decoded = codec.decode(bytearray(data), array.shape, array.dtype)
         _check_form(what, decoded, array)
         assert (decoded == array).all(), f"{what}: decoded values differ"
-        for altered in _altered(data, rng, alterations):
+        for altered in [b"", data[:-1], data + b"\0", *mutants(data, alterations, seed)]:
             tracemalloc.start()
             try:
                 _check_form(f"{what}, altered", codec.decode(bytearray(altered), array.shape, array.dtype), array)
@@ -75,21 +76,3 @@ def _arrays(rng: np.random.Generator) -> Iterator[tuple[str, Unsigned]]:
     yield "float32 weights", weights.view(np.uint32)
     yield "pruned float32 weights", (weights * (abs(weights) > 0.1) + np.float32(0)).view(np.uint32)
     yield "float16 weights", weights.astype(np.float16).view(np.uint16)
-
-
-def _altered(data: bytes, rng: np.random.Generator, count: int) -> Iterator[bytes]:
-    """Cut, lengthened, overwritten and bit-flipped copies of `data`."""
-    yield b""
-    yield data[:-1]
-    yield data + b"\0"
-    for _ in range(count if data else 0):
-        copy = bytearray(data)
-        place = int(rng.integers(min(len(data), 12) if rng.random() < 0.5 else len(data)))
-        kind = rng.integers(3)
-        if kind == 0:
-            copy[place] ^= 1 << int(rng.integers(8))
-        elif kind == 1:
-            copy[place:] = rng.bytes(len(data) - place)
-        else:
-            del copy[place:]
-        yield bytes(copy)

@@ -12,7 +12,7 @@ def mutants(data: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
     5
     """
     rng = np.random.default_rng(seed)
-    for _ in range(count):
+    for _ in range(count if data else 0):
         # Half of all damage is done near the front, where headers are.
         reach = len(data) if rng.random() < 0.5 else min(len(data), 300)
         start = int(rng.integers(reach))

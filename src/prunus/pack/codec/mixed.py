@@ -23,7 +23,7 @@ from prunus.pack.syntax import Source, varint
 
 PALETTE, SPARSE, TRANSPOSED, IMAGE = 4, 8, 16, 32  # above the two bits of the order
 MOST_LEVELS = 1024
-TRIAL = 1 << 18  # entries that decide how the rest is coded
+TRIAL = 1 << 18  # entries that decide how all are coded
 CHUNK = 1 << 16
 MOST_ENTRIES_PER_BYTE = 1 << 19  # no bit costs less than 2**-15.5 bits
 
@@ -187,7 +187,8 @@ def _search(matrix: Unsigned, shape: tuple[int, ...]) -> Plan:
     """The plan that does best on the first rows, improved one choice after the other."""
     found = palette.find(matrix.reshape(-1), most=MOST_LEVELS)
     zeros = matrix.size - int(np.count_nonzero(matrix))
-    sample = matrix[: max(1, TRIAL // matrix.shape[1])]
+    trial = TRIAL if 2 * zeros > matrix.size else TRIAL // 4  # values take longer than zeros
+    sample = matrix[: max(1, trial // matrix.shape[1])]
     width, plane = _image(shape)
     few = found is not None
     dense = zeros == 0 or zeros == matrix.size

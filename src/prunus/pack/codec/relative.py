@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from prunus.code import gaps, huffman
 from prunus.code.bits import Bytes, Unsigned, pack, unpack, width
-from prunus.code.histogram import Histogram
+from prunus.code.histogram import Histogram, entropy
 from prunus.errors import FormatError
 from prunus.pack.codec import palette
 from prunus.pack.codec.matrix import as_matrix
@@ -56,16 +55,17 @@ class RelativeIndex:
             flat = (matrix.T if transposed else matrix).reshape(-1)
             for codebook in books if found else [False]:
                 value_bits = width(found[0].size - 1) if found and codebook else 8 * flat.itemsize
-                streams += [self._stream(flat, transposed, codebook, bits) for bits in self._widths(flat, value_bits)]
+                bits = self.bits or min(WIDTHS, key=lambda bits: self._size(flat, bits, value_bits))
+                streams.append(self._stream(flat, transposed, codebook, bits))
         return min(streams, key=len)
 
-    def _widths(self, flat: Unsigned, value_bits: int) -> Iterable[int]:
-        """The gap widths worth trying: without Huffman the size is known beforehand."""
-        if self.bits is not None:
-            return [self.bits]
-        if self.huffman:
-            return WIDTHS
-        return [min(WIDTHS, key=lambda bits: gaps.stored_bits(flat, bits, value_bits))]
+    def _size(self, flat: Unsigned, bits: int, value_bits: int) -> float:
+        """Bits that gaps of this width and their values will take; with Huffman, about so many."""
+        if not self.huffman:
+            return gaps.stored_bits(flat, bits, value_bits)
+        steps, _ = gaps.to_gaps(flat, bits)
+        fillers = steps.size - np.count_nonzero(flat)
+        return entropy(np.bincount(steps, minlength=1)) + entropy(np.array([fillers, steps.size - fillers]))
 
     def _stream(self, flat: Unsigned, transposed: bool, codebook: bool, bits: int) -> bytes:
         steps, stored = gaps.to_gaps(flat, bits)
