@@ -308,6 +308,19 @@ def test_state_of_another_precision_is_cleared():
         assert torch.equal(narrow.float() != 0, mask["0.weight"])
 
 
+def test_state_and_gradients_may_lie_otherwise_in_memory_than_their_weight():
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    kept = torch.rand(4, 3, 3, 3) < 0.5
+    moments = optimizer.state[model.weight]["contiguous"] = torch.ones(4, 3, 3, 3)
+    model.weight.grad = torch.ones(4, 3, 3, 3)
+    with hold(optimizer, model, Mask({"weight": kept})):
+        assert torch.equal(moments != 0, kept)
+        assert torch.equal(model.weight.grad != 0, kept)
+        assert torch.equal(model.weight != 0, kept)
+
+
 def test_release_lets_the_weights_go():
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
+from prunus.code.compiled import compiled
 from prunus.errors import PrunusError
 from prunus.mask import Mask
 from prunus.tree import Tree, check_names, parameters
 
-# A float times 0.0 may be -0.0 or NaN; its bits, read as an integer, times 0 are always those of +0.0, and
-# times 1 stay as they are. It costs the same.
+# A float times 0.0 may be -0.0 or NaN; its bits, read as an integer, can be cleared, and are then +0.0.
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -45,7 +46,10 @@ class Hold:
     def __init__(self, optimizer: Optimizer, model: nn.Module, mask: Mask) -> None:
         self._optimizer = optimizer
         self._parameters = _held_parameters(optimizer, model, mask)
-        self._kept = {name: _ones_as_bits(parameter) for name, parameter in self._parameters.items()}
+        self._kept = {  # each laid out in memory as its weight is
+            name: torch.ones_like(parameter, dtype=torch.bool, requires_grad=False)
+            for name, parameter in self._parameters.items()
+        }
         self._gradient_masks = {name: _GradientMask(name, kept) for name, kept in self._kept.items()}
         self._dense = False
         self.update(mask)
@@ -57,7 +61,7 @@ class Hold:
     @property
     def mask(self) -> Mask:
         """A copy of the mask now held."""
-        return Mask({name: kept != 0 for name, kept in self._kept.items()})
+        return Mask({name: kept.clone() for name, kept in self._kept.items()})
 
     @torch.no_grad()
     def update(self, mask: Mask) -> None:
@@ -95,10 +99,10 @@ class Hold:
         """Raise `PrunusError` unless every pruned weight and its optimizer state are exactly zero."""
         for name, parameter in self._parameters.items():
             kept = self._kept[name]
-            if wrong := int((_bits(parameter) * (1 - kept)).count_nonzero()):
+            if wrong := int((_bits(parameter).ne(0) & ~kept).sum()):
                 raise PrunusError(f"{name}: {wrong} pruned weights are not zero.")
             for key, entry in self._state(parameter):
-                if wrong := int((entry.ne(0) & _any_kept(kept, entry).eq(0)).sum()):
+                if wrong := int((entry.ne(0) & ~_any_kept(kept, entry)).sum()):
                     raise PrunusError(f"{name}: the optimizer's {key} is not zero at {wrong} pruned weights.")
 
     def release(self) -> None:
@@ -132,19 +136,18 @@ class Hold:
             self._mask_state()
 
     def _mask_weights(self) -> None:
-        bits = [_bits(parameter) for parameter in self._parameters.values()]
-        torch._foreach_mul_(bits, list(self._kept.values()))
+        for name, parameter in self._parameters.items():
+            _clear(parameter, self._kept[name])
 
     def _mask_gradients(self) -> None:
         for name, parameter in self._parameters.items():
             if parameter.grad is not None:
-                _bits(parameter.grad).mul_(self._kept[name])
+                _clear(parameter.grad, self._kept[name])
 
     def _mask_state(self) -> None:
         for name, parameter in self._parameters.items():
             for _, entry in self._state(parameter):
-                bits = _bits(entry)
-                bits.mul_(_any_kept(self._kept[name], entry).to(bits.dtype))
+                _clear(entry, _any_kept(self._kept[name], entry))
 
     def _state(self, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
         """What the optimizer remembers of each entry, or of each row or column, of `parameter`.
@@ -178,7 +181,7 @@ class _GradientMask:
             return
         if gradient.is_sparse:
             raise PrunusError(f"{self.name}: a sparse gradient cannot be masked; make it dense (sparse=False).")
-        _bits(gradient).mul_(self.kept)
+        _clear(gradient, self.kept)
 
 
 def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict[str, nn.Parameter]:
@@ -194,8 +197,22 @@ def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict
     return {name: own[name] for name in mask}
 
 
-def _ones_as_bits(parameter: Tensor) -> Tensor:
-    return torch.ones_like(parameter, dtype=_INTEGERS[parameter.itemsize], requires_grad=False)
+def _clear(tensor: Tensor, kept: Tensor) -> None:
+    """Write +0.0 into the entries of `tensor` that are not kept."""
+    bits = _bits(tensor)
+    if bits.is_cpu and bits.stride() == kept.stride():  # `kept` has no holes, so now both can be read flat
+        length = (bits.numel(),)
+        _clear_flat(bits.as_strided(length, (1,)).numpy(), kept.as_strided(length, (1,)).numpy())
+    else:
+        bits.mul_(kept)
+
+
+@compiled
+def _clear_flat(bits: np.ndarray, kept: np.ndarray) -> None:
+    # a third of the time of torch's product, which reads a mask as wide as the weights
+    for place in range(bits.size):
+        if not kept[place]:
+            bits[place] = 0
 
 
 def _bits(tensor: Tensor) -> Tensor:
@@ -204,8 +221,8 @@ def _bits(tensor: Tensor) -> Tensor:
 
 def _any_kept(kept: Tensor, entry: Tensor) -> Tensor:
     """`kept`, reduced to the shape of `entry`: a row or column is kept if any of its entries is."""
-    summed = [axis for axis, size in enumerate(entry.shape) if size != kept.shape[axis]]
-    return kept.amax(summed, keepdim=True) if summed else kept
+    reduced = [axis for axis, size in enumerate(entry.shape) if size != kept.shape[axis]]
+    return kept.any(reduced, keepdim=True) if reduced else kept
 
 
 def _hook(parameter: nn.Parameter, function: Callable[[Tensor], None]) -> Any:
@@ -217,7 +234,7 @@ def _hook(parameter: nn.Parameter, function: Callable[[Tensor], None]) -> Any:
 
 
 def _broadcast(tensors: Iterable[Tensor]) -> None:
-    """Give every process the first one's tensors of zeros and ones."""
+    """Give every process the first one's boolean tensors."""
     tensors = list(tensors)
     flat = torch.cat([tensor.reshape(-1).to(torch.uint8) for tensor in tensors])
     distributed.broadcast(flat, src=0)

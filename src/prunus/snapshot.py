@@ -236,8 +236,7 @@ def _buffers(model: nn.Module) -> dict[str, Tensor]:
 
 def _random_state() -> dict[str, State]:
     """The state of torch's own generators: the CPU's, and each CUDA device's once CUDA is in use."""
-    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    cuda = torch.cuda.get_rng_state_all() if used else []
+    cuda = [generator.get_state() for generator in torch.cuda.default_generators]
     return {"cpu": torch.get_rng_state(), "cuda": cuda}
 
 
