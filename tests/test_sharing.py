@@ -60,6 +60,16 @@ def test_gradients_accumulate_over_backward_calls():
         torch.testing.assert_close(centroids.grad, 2 * once[name])
 
 
+def test_gradients_left_by_earlier_training_are_not_counted():
+    model, clean = network(), network()
+    loss(model).backward()
+    sharings = [Sharing(m, shared(m)) for m in (model, clean)]
+    for m in (model, clean):
+        loss(m).backward()
+    for name in sharings[0].centroids:
+        assert torch.equal(sharings[0].centroids[name].grad, sharings[1].centroids[name].grad)
+
+
 def test_training_moves_the_shared_values_and_nothing_else():
     model = network()
     codebooks = shared(model)

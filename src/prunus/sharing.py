@@ -45,6 +45,7 @@ class Sharing:
         self._tied.append((parameter, centroids, places, indices))
         with torch.no_grad():
             parameter.copy_(codebook.decode())
+        parameter.grad = None  # what earlier training left there belongs to no centroid
 
         def sum_gradients(parameter: Tensor) -> None:
             assert parameter.grad is not None

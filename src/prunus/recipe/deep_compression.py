@@ -41,7 +41,8 @@ class Plan:
     """What is decided before a run.
 
     `density`: kept / total of the weights; `densities` fixes single tensors (the paper's tables), `quality` q
-    keeps |w| >= q std(W) in each tensor instead (Han et al. 2015). With `max_error`, a percentage on the
+    keeps |w| >= q std(W) in each tensor instead (Han et al. 2015). It is reached in `rounds` of pruning and
+    retraining, each to half the density of the one before. With `max_error`, a percentage on the
     validation part, pruning goes on in rounds, each to `density` times `step_down`, and the last network within
     it is taken. `bits` of a shared weight, `layer_bits` for single tensors, `bias_bits` for biases;
     `index_bits` of a gap, chosen per tensor where None. `coding`: "huffman" as published, or "smallest".
@@ -50,6 +51,7 @@ class Plan:
     density: float = 0.035
     densities: Mapping[str, float] = field(default_factory=dict)
     quality: float | None = None
+    rounds: int = 3
     max_error: float | None = None
     step_down: float = 0.7
     bits: int = 4
@@ -58,7 +60,7 @@ class Plan:
     index_bits: int | None = None
     coding: Literal["huffman", "smallest"] = "huffman"
     start: Start = linear
-    temperature: float = 2.0
+    temperature: float = 4.0
     dense: Settings = field(default_factory=lambda: Settings(epochs=60, decay="cosine", augment=True))
     retrain: Settings = field(default_factory=lambda: Settings(epochs=120, decay="cosine", augment=True))
     tune: Settings = field(default_factory=lambda: Settings(epochs=10, decay="cosine", augment=True))
@@ -70,6 +72,8 @@ class Plan:
         for name, bits in {"bits": self.bits, "bias_bits": self.bias_bits, **self.layer_bits}.items():
             if not 1 <= bits <= 16:
                 raise PrunusError(f"{name}: {bits} bits are outside 1 to 16.")
+        if not 1 <= self.rounds <= 20:
+            raise PrunusError(f"rounds {self.rounds} are outside 1 to 20.")
         if self.index_bits is not None and not 1 <= self.index_bits <= 8:
             raise PrunusError(f"index_bits {self.index_bits} is outside 1 to 8.")
 
@@ -235,9 +239,12 @@ class _Run:
         return self.work.stage("dense", make)
 
     def smallest_within_limit(self, dense: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Stages 1 and 2, pruned and quantised: once, or in rounds as long as the limit on the error holds."""
-        limit, density, best, start = self.plan.max_error, self.plan.density, None, dense
-        for round_ in range(1, 100):
+        """Stages 1 and 2: prune and retrain in rounds, then share; more rounds while the limit holds."""
+        limit, density, start, best = self.plan.max_error, self.plan.density, dense, None
+        for halvings in reversed(range(1, self.plan.rounds)):
+            round_ = self.plan.rounds - halvings
+            start = self.pruned(round_, min(1.0, density * 2**halvings), dense, start)
+        for round_ in range(self.plan.rounds, 100):
             pruned = self.pruned(round_, density, dense, start)
             quantised = self.quantised(round_, dense, pruned)
             if limit is None:
@@ -263,7 +270,7 @@ class _Run:
             teacher = self.network(dense)
             self.load(start)
             mask = Mask.of_nonzero(self.model)
-            final, scope = self.target(density)
+            final, scope = self.target(density, dense)
             settings = self.plan.retrain
             end = max(1, settings.steps_in_all(len(self.data.train)) // 2)
             optimizer = make_optimizer(self.model, settings)
@@ -294,13 +301,14 @@ class _Run:
 
         return self.work.stage(f"pruned-{round_}", make)
 
-    def target(self, density: float) -> tuple[float, Scope]:
+    def target(self, density: float, dense: Mapping[str, Tensor]) -> tuple[float, Scope]:
         """The density to end at, and how tensors share it: together by magnitude, unless the plan says more."""
-        plan, own = self.plan, weights(self.model)
+        plan, own = self.plan, {name: dense[name] for name in weights(self.model)}
         if plan.quality is None and not plan.densities:
             return density, network
-        kept = threshold(self.model, plan.quality).densities() if plan.quality is not None else {}
-        densities = dict.fromkeys(own, density) | kept | dict(plan.densities)
+        kept = threshold(own, plan.quality).densities() if plan.quality is not None else {}
+        final = dict.fromkeys(own, plan.density) | kept | dict(plan.densities)
+        densities = {name: min(1.0, value * density / plan.density) for name, value in final.items()}
         return overall(densities, own), toward(densities)
 
     def quantised(self, round_: int, dense: Mapping[str, Tensor], pruned: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,129 @@
+"""The recipe: its stages, its choices, and being killed at any moment."""
+
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from prunus import models, pack
+from prunus.checkpoint import read_weights
+from prunus.data import load
+from prunus.errors import PrunusError
+from prunus.evaluation import evaluate
+from prunus.recipe import Plan, deep_compression
+from prunus.tree import weights
+
+DATA = load("digits")
+
+
+def short(**choices):
+    plan = Plan(density=0.2, **choices).scaled(0.02)
+    return replace(plan, tune=replace(plan.tune, epochs=1))
+
+
+def compressed(tmp_path, plan, seed=0, **more):
+    network = models.build("lenet-300-100", DATA, seed=seed)
+    return network, deep_compression(network, DATA, tmp_path / "out.prunus", plan=plan, seed=seed, **more)
+
+
+def test_the_model_ends_with_the_weights_in_the_file(tmp_path):
+    network, result = compressed(tmp_path, short())
+    stored = pack.read(tmp_path / "out.prunus")
+    assert all(torch.equal(stored[name], tensor) for name, tensor in network.state_dict().items())
+    assert evaluate(network, DATA.test()).error == result.error_reloaded == result.error
+
+
+def test_every_tensor_shares_as_many_values_as_its_bits_allow(tmp_path):
+    plan = short(bits=3, bias_bits=2, layer_bits={"fc3.weight": 5})
+    network, _ = compressed(tmp_path, plan)
+    allowed = {"fc1.weight": 8, "fc2.weight": 8, "fc3.weight": 32, "fc1.bias": 4, "fc2.bias": 4, "fc3.bias": 4}
+    for name, parameter in network.named_parameters():
+        assert len(parameter[parameter != 0].unique()) <= allowed[name], name
+
+
+def test_given_densities_are_met_exactly(tmp_path):
+    wanted = {"fc1.weight": 0.08, "fc2.weight": 0.09, "fc3.weight": 0.26}
+    _, result = compressed(tmp_path, short(densities=wanted))
+    for name, density in wanted.items():
+        kept = int((result.pruned[name] != 0).sum())
+        assert abs(kept - density * result.pruned[name].numel()) <= 1, name
+
+
+def test_quality_is_a_threshold_on_the_dense_weights(tmp_path):
+    _, result = compressed(tmp_path, short(quality=1.0))
+    dense = models.build("lenet-300-100", DATA, seed=0)
+    _, again = compressed(tmp_path, short(quality=1.0), folder=tmp_path / "stages")
+    dense.load_state_dict(read_weights(tmp_path / "stages" / "dense.safetensors"))
+    for name, weight in weights(dense).items():
+        kept = int((weight.abs() >= weight.std(correction=0)).sum())
+        assert abs(int((again.pruned[name] != 0).sum()) - kept) <= 1, name
+    assert result.file_bytes == again.file_bytes
+
+
+def test_rounds_go_on_while_the_error_holds(tmp_path):
+    plan = replace(short(max_error=99.0), step_down=0.2, density=0.5)
+    with pytest.raises(PrunusError, match="nothing of its"):  # nothing is ever above 99 %: a layer runs empty
+        compressed(tmp_path, plan)
+    assert not (tmp_path / "out.prunus").exists()
+
+
+def test_the_last_round_within_the_error_is_taken(tmp_path):
+    """Oracle: the rounds' own files, evaluated here."""
+    folder = tmp_path / "stages"
+    plan = replace(Plan(density=0.3, max_error=30.0, step_down=0.3).scaled(0.05))
+    network, result = compressed(tmp_path, plan, folder=folder)
+    errors = []
+    for round_ in range(1, 1 + len(list(folder.glob("quantised-*.safetensors")))):
+        network.load_state_dict(read_weights(folder / f"quantised-{round_}.safetensors"))
+        errors.append(evaluate(network, DATA.validation).error)
+    assert len(errors) >= 2
+    assert errors[-1] > 30.0
+    assert all(error <= 30.0 for error in errors[:-1])
+    assert result.error_validation == errors[-2]
+
+
+def test_a_folder_with_other_work_is_refused(tmp_path):
+    compressed(tmp_path, short(), folder=tmp_path / "stages")
+    with pytest.raises(PrunusError, match="holds other work"):
+        compressed(tmp_path, short(), seed=1, folder=tmp_path / "stages")
+
+
+def test_networks_with_normalisation_and_strides_of_their_own(tmp_path):
+    network = models.build("resnet-20", DATA, seed=0)
+    plan = replace(short(), dense=replace(short().dense, steps=2, epochs=None))
+    plan = replace(plan, retrain=plan.dense, tune=plan.dense)
+    result = deep_compression(network, DATA, tmp_path / "r.prunus", plan=plan)
+    assert result.density == pytest.approx(0.2, abs=1e-4)
+    again = models.from_description(pack.peek(tmp_path / "r.prunus").model)
+    again.load_state_dict(pack.read(tmp_path / "r.prunus"))
+    assert evaluate(again, DATA.test()).error == result.error_reloaded
+
+
+COMMAND = (
+    *(sys.executable, "-m", "prunus.cli", "compress", "lenet-300-100", "--data", "digits"),
+    *("--density", "0.1", "--budget", "0.15", "-o"),
+)
+
+
+def test_killed_at_any_moment_the_bytes_are_the_same(tmp_path):
+    """SIGKILL as soon as each kind of unfinished file is there: in the middle of every stage."""
+    subprocess.run([*COMMAND, tmp_path / "undisturbed.prunus"], check=True, capture_output=True)
+    file = tmp_path / "killed.prunus"
+    stages = tmp_path / ".killed.prunus.stages"
+    killed = 0
+    for wanted in ("identity.json", "dense.safetensors", "pruned-1.safetensors", "quantised-1.safetensors"):
+        process = subprocess.Popen([*COMMAND, file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while not (stages / wanted).exists() and process.poll() is None:
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        killed += not file.exists()
+    assert killed >= 3
+    subprocess.run([*COMMAND, file], check=True, capture_output=True)
+    assert file.read_bytes() == (tmp_path / "undisturbed.prunus").read_bytes()
+    assert not stages.exists()
+    assert sorted(Path(tmp_path).iterdir()) == [file, tmp_path / "undisturbed.prunus"]
