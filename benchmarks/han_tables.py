@@ -1,0 +1,95 @@
+"""Tables 2 and 3 of Deep Compression, cell by cell: LeNets at the published densities and bit widths, on MNIST.
+
+    python benchmarks/han_tables.py lenet-300-100 --seeds 0 1 2 [--budget 0.25]
+
+Writes results/han-tables-MODEL.json and prints the table: published / measured (mean over seeds).
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from machine import described
+
+from prunus import models
+from prunus.data import load
+from prunus.progress import shown
+from prunus.recipe import deep_compression
+from prunus.recipe.storage import measured_row
+from prunus.recipe.usual import usual_plan
+
+RESULTS = Path(__file__).parent / "results"
+
+# kept %, weight bits P+Q, P+Q+H, index bits P+Q, P+Q+H, rate % P+Q, P+Q+H
+PUBLISHED = {
+    "lenet-300-100": {
+        "fc1.weight": (8, 6, 4.4, 5, 3.7, 3.1, 2.32),
+        "fc2.weight": (9, 6, 4.4, 5, 4.3, 3.8, 3.04),
+        "fc3.weight": (26, 6, 4.3, 5, 3.2, 15.7, 12.70),
+    },
+    "lenet-5": {
+        "conv1.weight": (66, 8, 7.2, 5, 1.5, 78.5, 67.45),
+        "conv2.weight": (12, 8, 7.2, 5, 3.9, 6.0, 5.28),
+        "fc1.weight": (8, 5, 4.5, 5, 4.5, 2.7, 2.45),
+        "fc2.weight": (19, 5, 5.2, 5, 3.7, 6.9, 6.13),
+    },
+}
+TOTALS = {"lenet-300-100": "40x, error 1.64 -> 1.58 %", "lenet-5": "39x, error 0.80 -> 0.74 %"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=PUBLISHED)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--budget", type=float, default=1.0)
+    options = parser.parse_args()
+    table, data = PUBLISHED[options.model], load("mnist")
+    plan = replace(
+        usual_plan(options.model).scaled(options.budget),
+        densities={name: row[0] / 100 for name, row in table.items()},
+        layer_bits={name: row[1] for name, row in table.items()},
+        index_bits=5,
+    )
+    runs = []
+    for seed in options.seeds:
+        network = models.build(options.model, data, seed=seed)
+        with tempfile.TemporaryDirectory() as folder, shown() as progress:
+            result = deep_compression(
+                network, data, Path(folder) / "out.prunus", plan=plan, seed=seed, progress=progress
+            )
+        rows = {name: asdict(measured_row(result.quantised[name], 5)) for name in table}
+        whole = {
+            name: getattr(result, name)
+            for name in ("density", "ratio", "file_bytes", "error_dense", "error", "error_reloaded", "seconds")
+        }
+        pruned = next(stage.error for stage in result.stages if stage.name == "pruned")
+        runs.append({"seed": seed, **whole, "error_pruned": pruned, "rows": rows})
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"han-tables-{options.model}.json"
+    path.write_text(json.dumps({**described(), "budget": options.budget, "runs": runs}, indent=1) + "\n")
+    print_table(options.model, runs)
+
+
+def print_table(model: str, runs: list[dict]) -> None:
+    print("| layer | kept % | weight bits | + Huffman | index bits | + Huffman | rate % | + Huffman |")
+    print("|---|---|---|---|---|---|---|---|")
+    keys = ("density", "weight_bits", "weight_bits_huffman", "index_bits", "index_bits_huffman", "rate", "rate_huffman")
+    for name, published in PUBLISHED[model].items():
+        cells = []
+        for key, cell in zip(keys, published, strict=True):
+            measured = statistics.mean(run["rows"][name][key] for run in runs)
+            scale = 100 if key in ("density", "rate", "rate_huffman") else 1
+            cells.append(f"{cell:g} / {scale * measured:.3g}")
+        print(f"| {name} | {' | '.join(cells)} |")
+    errors = ", ".join(
+        f"{run['error_dense']:.2f} -> {run['error_pruned']:.2f} -> {run['error_reloaded']:.2f} %" for run in runs
+    )
+    ratio = statistics.mean(run["ratio"] for run in runs)
+    print(f"\nwhole: published {TOTALS[model]}; measured {ratio:.1f}x on disk, dense -> pruned -> shared: {errors}")
+
+
+if __name__ == "__main__":
+    main()
