@@ -28,3 +28,4 @@ $(VENV)/installed-for-tests: $(VENV)/installed
 
 clean:
 	rm -rf $(VENV) demo build dist
+	find src \( -name '*.nbi' -o -name '*.nbc' \) -delete

@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from prunus.errors import DivergedError, FormatError, PrunusError
     from prunus.holding import Hold, hold
-    from prunus.loading import load
+    from prunus.loading import load, save
     from prunus.mask import Mask
     from prunus.pack import inspect, read, write
     from prunus.pruning import prune
@@ -25,6 +25,7 @@ _HOME = {
     "read": "pack",
     "inspect": "pack",
     "load": "loading",
+    "save": "loading",
     "PrunusError": "errors",
     "FormatError": "errors",
     "DivergedError": "errors",
@@ -42,6 +43,7 @@ __all__ = [
     "load",
     "prune",
     "read",
+    "save",
     "write",
 ]
 

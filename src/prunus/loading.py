@@ -1,4 +1,4 @@
-"""From a file back to a network that runs."""
+"""From a network to a small file, and from a file back to a network that runs."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prunus import pack
 from prunus.checkpoint import read_metadata, read_weights
 from prunus.errors import PrunusError
-from prunus.models import from_description
+from prunus.models import describe, from_description
 from prunus.tree import check_names, unwrapped
 
 
@@ -28,6 +28,15 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
         model = from_description(description)
     fit(model, read_weights(path))
     return model.eval()
+
+
+def save(model: nn.Module, path: str | os.PathLike[str], *, effort: pack.Effort = "best") -> pack.Contents:
+    """Write `model`'s weights and buffers to a `.prunus` file at `path`, without loss; what went where.
+
+    A built-in network is named in the file, so that `load` needs nothing else.
+    """
+    inner = unwrapped(model)
+    return pack.write(path, inner.state_dict(), effort=effort, model=describe(inner))
 
 
 def described(path: str | os.PathLike[str]) -> str | None:

@@ -80,7 +80,7 @@ class Description:
         return f"{self.name}({channels}x{height}x{width},{self.classes})"
 
     def make(self) -> nn.Module:
-        """The network, its start drawn from torch's own generator.
+        """The network, its start drawn from torch's own generator; filters lie channels-last, which is faster.
 
         Raises `PrunusError` for images that are too small for it, and for more than `LARGEST` parameters,
         before memory is taken.
@@ -96,7 +96,7 @@ class Description:
             size = sum(p.numel() for p in kind.network(channels, height, width, self.classes).parameters())
         if size > LARGEST:
             raise PrunusError(f"model '{self}' would have {size:,} parameters, more than {LARGEST:,}.")
-        model = kind.network(channels, height, width, self.classes)
+        model = kind.network(channels, height, width, self.classes).to(memory_format=torch.channels_last)
         model.description = self  # type: ignore[assignment]
         return model
 

@@ -4,11 +4,12 @@ from prunus.pack.codec import Codec, Mixed, Ranged, Raw, RelativeIndex
 from prunus.pack.contents import Contents, Label, Stored
 from prunus.pack.limits import Limits
 from prunus.pack.reader import inspect, peek, read
-from prunus.pack.writer import write
+from prunus.pack.writer import Effort, write
 
 __all__ = [
     "Codec",
     "Contents",
+    "Effort",
     "Label",
     "Limits",
     "Mixed",

@@ -18,12 +18,14 @@ from prunus.pack.contents import Contents, Label, Stored, order_0_bytes
 from prunus.pack.elements import ELEMENTS, Element, to_integers
 from prunus.pack.syntax import SAME, TABLE, encode_text, varint
 
+Effort = Literal["fast", "best"]
+
 
 def write(
     path: str | os.PathLike[str],
     tensors: Mapping[str, torch.Tensor],
     *,
-    effort: Literal["fast", "best"] = "best",
+    effort: Effort = "best",
     codecs: Mapping[str, Codec] | None = None,
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,

@@ -51,7 +51,7 @@ class Plan:
     density: float = 0.035
     densities: Mapping[str, float] = field(default_factory=dict)
     quality: float | None = None
-    rounds: int = 3
+    rounds: int = 1
     max_error: float | None = None
     step_down: float = 0.7
     bits: int = 4
