@@ -7,7 +7,7 @@ table or bytes of a stream, and lengths and checksums of header and table are ma
 damage reaches the decoders; what is then a valid file may be read as what it says. A read that takes longer
 than 10 s, or allocates more than twice what the file declares (and a fixed workspace), fails. Set
 NUMBA_BOUNDSCHECK=1 and an empty NUMBA_CACHE_DIR to have every index in compiled code checked as well.
-Prints one JSON object.
+Prints one JSON object, and keeps it in results/attacks.json.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
+from machine import keep
 
 from prunus import pack
 from prunus.errors import FormatError
@@ -159,6 +160,7 @@ def main() -> None:
         "resident_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     print(json.dumps(report))
+    print(keep("attacks", {"seed": options.seed, **report}))
 
 
 if __name__ == "__main__":

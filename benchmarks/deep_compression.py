@@ -9,11 +9,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
-from machine import described
-
-RESULTS = Path(__file__).parent / "results"
+from machine import keep
 
 
 def main() -> None:
@@ -31,8 +28,7 @@ def main() -> None:
         if value not in (1.0, None)
     )
     suffix = "" if options.recipe == "deep-compression" else f"-{options.recipe}"
-    path = RESULTS / f"deep-compression-{options.model}{variant}{suffix}.json"
-    path.write_text(json.dumps({**described(), "runs": runs}, indent=1) + "\n")
+    path = keep(f"deep-compression-{options.model}{variant}{suffix}", {"runs": runs})
     for name in ("ratio", "density", "error_dense", "error_validation", "error_reloaded", "seconds"):
         values = [run[name] for run in runs]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0

@@ -6,13 +6,12 @@ Writes results/han-tables-MODEL.json and prints the table: published / measured 
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from machine import described
+from machine import keep
 
 from prunus import models
 from prunus.data import load
@@ -20,8 +19,6 @@ from prunus.progress import shown
 from prunus.recipe import deep_compression
 from prunus.recipe.storage import measured_row
 from prunus.recipe.usual import usual_plan
-
-RESULTS = Path(__file__).parent / "results"
 
 # kept %, weight bits P+Q, P+Q+H, index bits P+Q, P+Q+H, rate % P+Q, P+Q+H
 PUBLISHED = {
@@ -67,9 +64,7 @@ def main() -> None:
         }
         pruned = next(stage.error for stage in result.stages if stage.name == "pruned")
         runs.append({"seed": seed, **whole, "error_pruned": pruned, "rows": rows})
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"han-tables-{options.model}.json"
-    path.write_text(json.dumps({**described(), "budget": options.budget, "runs": runs}, indent=1) + "\n")
+    keep(f"han-tables-{options.model}", {"budget": options.budget, "runs": runs})
     print_table(options.model, runs)
 
 

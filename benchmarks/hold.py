@@ -8,21 +8,18 @@ within the round. Prints a table and writes `benchmarks/results/hold.json`.
 """
 
 import argparse
-import json
-import platform
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from machine import keep
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-import prunus
 from prunus.holding import hold
 from prunus.mask import Mask
 from prunus.models import build
@@ -122,14 +119,6 @@ def shown(row: dict[str, object]) -> str:
     )
 
 
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=200, help="rounds per case; a tenth of it for ResNet-20")
@@ -143,26 +132,7 @@ def main() -> None:
         for row in measure(name, optimizer, batch, rounds):
             print(shown(row), flush=True)
             rows.append(row)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(
-        json.dumps(
-            {
-                "date": datetime.now(UTC).date().isoformat(),
-                "machine": {"processor": processor(), "threads": options.threads, "system": platform.system()},
-                "versions": {
-                    "python": platform.python_version(),
-                    "torch": torch.__version__,
-                    "prunus": prunus.__version__,
-                },
-                "seed": SEED,
-                "density": DENSITY,
-                "rounds": options.rounds,
-                "rows": rows,
-            },
-            indent=1,
-        )
-        + "\n"
-    )
+    print(keep("hold", {"seed": SEED, "density": DENSITY, "rounds": options.rounds, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Writes results/kill.json.
 
 import argparse
 import hashlib
-import json
 import random
 import subprocess
 import sys
@@ -15,9 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import described
-
-RESULTS = Path(__file__).parent / "results"
+from machine import keep
 
 
 def main() -> None:
@@ -53,8 +50,7 @@ def main() -> None:
         subprocess.run([*command, killed], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (undisturbed, killed)]
     same = digests[0] == digests[1]
-    result = {**described(), "options": vars(options), "killed_after": moments, "sha256": digests, "same": same}
-    (RESULTS / "kill.json").write_text(json.dumps(result, indent=1) + "\n")
+    keep("kill", {"options": vars(options), "killed_after": moments, "sha256": digests, "same": same})
     print(f"{len(moments)} kills, undisturbed run {whole:.0f} s, same bytes: {same}")
     sys.exit(not same)
 

@@ -1,12 +1,23 @@
-"""What every result says of where it was measured."""
+"""Where a result was measured, and the file it is kept in."""
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 from pathlib import Path
 
 import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def keep(name: str, result: dict[str, object]) -> Path:
+    """Write `result` with machine, versions and date to results/NAME.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({**described(), **result}, indent=1) + "\n")
+    return path
 
 
 def described() -> dict[str, object]:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
+from machine import keep
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -73,13 +74,16 @@ def compare(data: Data, batch: int, kind: str, folder: Path, fabric: Fabric) -> 
 def main() -> None:
     data, fabric = make_data(), Fabric(accelerator="cpu", devices=1)
     print(f"{torch.get_num_threads()} threads: milliseconds a step, and times the plain loop")
+    rows = []
     with TemporaryDirectory() as folder:
         for batch, kind in product((60, 128), ("adam", "sgd")):
             times = compare(data, batch, kind, Path(folder), fabric)
             print(f"batch {batch}, {kind}")
             for name, seconds in times.items():
                 ratio = statistics.median(a / b for a, b in zip(seconds, times["plain"], strict=True))
+                rows.append({"batch": batch, "optimizer": kind, "way": name, "times_plain": round(ratio, 3)})
                 print(f"  {name:20}{statistics.median(seconds) / STEPS * 1e3:8.3f} ms {ratio:6.2f}x")
+    print(keep("train-loop", {"steps": STEPS, "rounds": ROUNDS, "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -96,9 +96,9 @@ class Description:
             size = sum(p.numel() for p in kind.network(channels, height, width, self.classes).parameters())
         if size > LARGEST:
             raise PrunusError(f"model '{self}' would have {size:,} parameters, more than {LARGEST:,}.")
-        model = kind.network(channels, height, width, self.classes).to(memory_format=torch.channels_last)
+        model = kind.network(channels, height, width, self.classes)
         model.description = self  # type: ignore[assignment]
-        return model
+        return model.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]  # not in its stub
 
 
 def describe(model: nn.Module) -> str | None:
