@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 from prunus.data import Data, Split
 from prunus.data.augment import Affine
 from prunus.models import build
-from prunus.training import Settings, make_optimizer, train
+from prunus.settings import Settings, make_optimizer
+from prunus.training import train
 
 ROWS, STEPS, ROUNDS = 6000, 100, 11
 

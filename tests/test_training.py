@@ -20,8 +20,9 @@ from prunus.data import Data, load
 from prunus.errors import DivergedError, FormatError, PrunusError
 from prunus.evaluation import evaluate
 from prunus.models import build
+from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
-from prunus.training import History, Settings, _Batches, _Host, make_optimizer, train
+from prunus.training import History, _Batches, _Host, train
 
 DIGITS = load("digits")
 MNIST = Path(os.environ.get("PRUNUS_DATA", "/nothing")) / "mnist"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus import pack
+from prunus.batchnorm import recalibrate
 from prunus.codebook import Codebook
 from prunus.data import Data
 from prunus.errors import PrunusError
@@ -30,8 +31,9 @@ from prunus.quantise import Start, linear, share
 from prunus.recipe.distillation import distillation
 from prunus.schedule import cubic
 from prunus.scope import Scope, network, overall, toward
+from prunus.settings import Settings, make_optimizer
 from prunus.sharing import Sharing
-from prunus.training import Settings, make_optimizer, train
+from prunus.training import train
 from prunus.tree import parameters, weights
 from prunus.workfolder import WorkFolder
 
@@ -333,6 +335,8 @@ class _Run:
                     progress=self.progress,
                     title="train shared weights",
                 )
+            self.load(_halved(self.state()))
+            recalibrate(self.model, (inputs for inputs, _ in self.data.train.batches(256, most=40)))
             return _halved(self.state())
 
         return self.work.stage(f"quantised-{round_}", make)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from prunus.recipe.deep_compression import Plan
-from prunus.training import Settings
+from prunus.settings import Settings
 
 
 def usual_settings(model: str) -> Settings:
