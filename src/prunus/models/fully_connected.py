@@ -3,8 +3,6 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.models.start import glorot
-
 
 class FullyConnected500(nn.Module):
     """784-500-10 on 28x28 grey images and 10 classes: 397,000 weights, no bias."""
@@ -13,7 +11,6 @@ class FullyConnected500(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(channels * height * width, 500, bias=False)
         self.fc2 = nn.Linear(500, classes, bias=False)
-        self.apply(glorot)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to logits (B, classes)."""

@@ -1,9 +1,11 @@
-"""The networks of Han et al. 2015 and 2016: LeNet-300-100, and LeNet-5 as Caffe ships it."""
+"""The networks of Han et al. 2015 and 2016, LeNet-300-100 and Caffe's LeNet-5, with torch's own start.
+
+That start, uniform within 1 / sqrt(fan in), suits pruning by magnitude over all layers at once: in wide layers it
+is small beside what training adds, so their useless weights end near zero.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from prunus.models.start import glorot
 
 
 class LeNet300(nn.Module):
@@ -14,7 +16,6 @@ class LeNet300(nn.Module):
         self.fc1 = nn.Linear(channels * height * width, 300)
         self.fc2 = nn.Linear(300, 100)
         self.fc3 = nn.Linear(100, classes)
-        self.apply(glorot)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to logits (B, classes)."""
@@ -24,9 +25,10 @@ class LeNet300(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """Caffe's LeNet: 430,500 weights and 580 biases on 28x28 grey images, one ReLU, none after a convolution.
+    """Caffe's LeNet: 430,500 weights and 580 biases on 28x28 grey images.
 
-    Not the network of LeCun et al. 1998. Images smaller than 16x16 are padded, so that both 5x5 windows fit.
+    Not the network of LeCun et al. 1998. Caffe's own file has no ReLU after a convolution; this has, as in the papers
+    on pruning since. Images smaller than 16x16 are padded, so that both 5x5 windows fit.
     """
 
     def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
@@ -37,11 +39,10 @@ class LeNet5(nn.Module):
         self.conv2 = nn.Conv2d(20, 50, 5, padding=padding)
         self.fc1 = nn.Linear(50 * rows * columns, 500)
         self.fc2 = nn.Linear(500, classes)
-        self.apply(glorot)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) to logits (B, classes); the shapes below are those of 28x28 images."""
-        maps = F.max_pool2d(self.conv1(images), 2)  # (B, 20, 12, 12)
-        maps = F.max_pool2d(self.conv2(maps), 2)  # (B, 50, 4, 4)
+        maps = F.relu(F.max_pool2d(self.conv1(images), 2))  # (B, 20, 12, 12)
+        maps = F.relu(F.max_pool2d(self.conv2(maps), 2))  # (B, 50, 4, 4)
         hidden = F.relu(self.fc1(maps.flatten(1)))  # (B, 500)
         return self.fc2(hidden)  # type: ignore[no-any-return]
