@@ -24,8 +24,8 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from machine import keep
 
+from machine import keep
 from prunus import pack
 from prunus.errors import FormatError
 from prunus.pack.shell import header

@@ -12,7 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from machine import keep
-
 from prunus import models
 from prunus.data import load
 from prunus.progress import shown

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from machine import keep
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
+from machine import keep
 from prunus.holding import hold
 from prunus.mask import Mask
 from prunus.models import build

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 import zstandard
-from machine import keep
 
+from machine import keep
 from prunus import pack
 from prunus.checkpoint import read_weights, write_weights
 

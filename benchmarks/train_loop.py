@@ -16,10 +16,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from machine import keep
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from machine import keep
 from prunus.data import Data, Split
 from prunus.data.augment import Affine
 from prunus.models import build
