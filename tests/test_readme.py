@@ -10,6 +10,7 @@ from prunus import models, prune, score
 from prunus.checkpoint import write_weights
 from prunus.data import load
 from prunus.mask import Mask
+from prunus.models.start import glorot
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 def test_the_engineers_ten_lines(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = load("digits")
-    network = models.build("lenet-300-100", data)
+    network = models.build("lenet-300-100", data).apply(glorot)  # as if trained: layers of comparable size
     write_weights("trained.safetensors", network.state_dict(), {"model": models.describe(network)})
     steps = []
 

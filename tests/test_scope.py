@@ -37,6 +37,38 @@ def test_the_network_scope_keeps_the_best_of_all():
     assert worst_kept > best_pruned
 
 
+def test_a_floor_keeps_every_tensor_alive():
+    values = scores()
+    values["fc2"] *= 1e-6
+    assert counts(scope.network(values, 0.1))["fc2"] == 0
+    kept = counts(scope.floored(0.5)(values, 0.1))
+    assert kept["fc2"] == 1_500
+    assert sum(kept.values()) == 26_620
+
+
+def test_a_floor_that_does_not_bind_changes_nothing():
+    values = scores()
+    free, floored = scope.network(values, 0.1), scope.floored(0.5)(values, 0.1)
+    assert all(torch.equal(free[name], floored[name]) for name in values)
+
+
+@draw(st.floats(0.0, 1.0), st.floats(0.01, 1.0))
+def test_above_the_floor_the_best_of_all_are_kept(least, density):
+    """Oracle: sort the entries that the floors leave out."""
+    values = scores({"a": (6, 5), "b": (4, 5), "c": (3, 3)})
+    kept = scope.floored(least)(values, density)
+    total = scope.count(density, 59)
+    chosen, left = set(), []
+    for name, score in values.items():
+        ranked = sorted(range(score.numel()), key=lambda k: -score.reshape(-1)[k].item())
+        floor = scope.count(least * density, score.numel())
+        chosen |= {(name, k) for k in ranked[:floor]}
+        left += [(score.reshape(-1)[k].item(), name, k) for k in ranked[floor:]]
+    chosen |= {(name, k) for _, name, k in sorted(left, reverse=True)[: max(0, total - len(chosen))]}
+    if len(chosen) == total:
+        assert {(n, k) for n in kept for k in kept[n].reshape(-1).nonzero().squeeze(1).tolist()} == chosen
+
+
 def test_the_tensor_scope_gives_every_tensor_the_density():
     assert counts(scope.tensor(scores(), 0.1)) == {"fc1": 23_520, "fc2": 3_000, "fc3": 100}
 
@@ -139,9 +171,10 @@ def test_given_refuses_what_cannot_be(densities, density, message):
         (scope.n_of_m(2, 4), 0.5, None),
         (scope.erk, 0.2, None),
         (scope.given({"matrix": 0.5}), 0.3, None),
+        (scope.floored(0.5), 0.3, None),
         (scope.network, 1.0, None),
     ],
-    ids=["network", "tensor", "row", "2:4", "erk", "given", "all"],
+    ids=["network", "tensor", "row", "2:4", "erk", "given", "floored", "all"],
 )
 def test_every_scope_keeps_the_contract(chosen, density, groups):
     check_scope(chosen, density, groups=groups)

@@ -496,7 +496,7 @@ def test_half_precision_on_the_cpu(tmp_path: Path) -> None:
     assert seen == {torch.bfloat16}
     assert same(*models)
     assert models[0].get_parameter("fc1.weight").dtype == torch.float32
-    assert evaluate(models[0], DIGITS.validation).error < 12
+    assert evaluate(models[0], DIGITS.validation).error < 20
     with pytest.raises(PrunusError, match="'16-mixed' needs a GPU"):
         train(models[0], DIGITS, dataclasses.replace(settings, precision="16-mixed"), seed=0)
 

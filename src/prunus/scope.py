@@ -23,6 +23,26 @@ def network(scores: Tree, density: float) -> dict[str, Tensor]:
     return dict(zip(scores, kept, strict=True))
 
 
+def floored(least: float) -> Scope:
+    """All atoms compete, but no tensor falls below `least` times the density: a guard against layer collapse.
+
+    Each tensor first keeps its own best atoms up to the floor; what is left goes to the best of all the others.
+    """
+    if not 0 <= least <= 1:
+        raise PrunusError(f"a floor is a part of the density, from 0 to 1, found {least}.")
+
+    def scope(scores: Tree, density: float) -> dict[str, Tensor]:
+        total = count(density, sum(score.numel() for score in scores.values()))
+        first = {name: _within(score, least * density) for name, score in scores.items()}
+        rest = [score[~first[name]] for name, score in scores.items()]
+        others = keep_largest(rest, total - sum(int(kept.sum()) for kept in first.values()))
+        for kept, chosen in zip(first.values(), others, strict=True):
+            kept[~kept] = chosen
+        return first
+
+    return scope
+
+
 def tensor(scores: Tree, density: float) -> dict[str, Tensor]:
     """Atoms compete within their tensor: every tensor has the same density."""
     return {name: _within(score, density) for name, score in scores.items()}

@@ -64,7 +64,8 @@ def test_the_seed_decides_everything(prunus):
 def test_prune_keeps_exactly_the_density(prunus, trained):
     outcome = prunus(
         *("prune", "lenet-300-100", "--weights", "w.safetensors", "--data", "digits"),
-        *("--score", "magnitude", "--density", 0.1, "-o", "p.safetensors", "--mask", "m.safetensors", "--json"),
+        *("--score", "magnitude", "--density", 0.1, "--scope", "tensor"),
+        *("-o", "p.safetensors", "--mask", "m.safetensors", "--json"),
     )
     assert outcome.code == 0, outcome.err
     total = 64 * 300 + 300 * 100 + 100 * 10

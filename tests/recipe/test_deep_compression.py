@@ -64,25 +64,25 @@ def test_quality_is_a_threshold_on_the_dense_weights(tmp_path):
     assert result.file_bytes == again.file_bytes
 
 
-def test_rounds_go_on_while_the_error_holds(tmp_path):
-    plan = replace(short(max_error=99.0), step_down=0.2, density=0.5)
-    with pytest.raises(PrunusError, match="nothing of its"):  # nothing is ever above 99 %: a layer runs empty
-        compressed(tmp_path, plan)
-    assert not (tmp_path / "out.prunus").exists()
+def test_rounds_end_before_a_layer_runs_empty(tmp_path):
+    plan = replace(short(max_error=99.0), step_down=0.1, density=0.5)  # nothing is ever above 99 %
+    _, result = compressed(tmp_path, plan)
+    assert result.density == pytest.approx(0.005, rel=0.01)
+    assert all((result.quantised[name] != 0).any() for name in ("fc1.weight", "fc2.weight", "fc3.weight"))
 
 
 def test_the_last_round_within_the_error_is_taken(tmp_path):
     """Oracle: the rounds' own files, evaluated here."""
     folder = tmp_path / "stages"
-    plan = replace(Plan(density=0.3, max_error=30.0, step_down=0.3).scaled(0.05))
+    plan = replace(Plan(density=0.3, max_error=50.0, step_down=0.1).scaled(0.1))
     network, result = compressed(tmp_path, plan, folder=folder)
     errors = []
     for round_ in range(1, 1 + len(list(folder.glob("quantised-*.safetensors")))):
         network.load_state_dict(read_weights(folder / f"quantised-{round_}.safetensors"))
         errors.append(evaluate(network, DATA.validation).error)
     assert len(errors) >= 2
-    assert errors[-1] > 30.0
-    assert all(error <= 30.0 for error in errors[:-1])
+    assert errors[-1] > 50.0
+    assert all(error <= 50.0 for error in errors[:-1])
     assert result.error_validation == errors[-2]
 
 

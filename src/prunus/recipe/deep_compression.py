@@ -30,12 +30,14 @@ from prunus.pruning import threshold
 from prunus.quantise import Start, linear, share
 from prunus.recipe.distillation import distillation
 from prunus.schedule import cubic
-from prunus.scope import Scope, network, overall, toward
+from prunus.scope import Scope, floored, overall, toward
 from prunus.settings import Settings, make_optimizer
 from prunus.sharing import Sharing
 from prunus.training import train
 from prunus.tree import parameters, weights
 from prunus.workfolder import WorkFolder
+
+FLOOR = 0.5  # no tensor falls below this part of the density, or layers collapse
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Plan:
     density: float = 0.035
     densities: Mapping[str, float] = field(default_factory=dict)
     quality: float | None = None
-    rounds: int = 1
+    rounds: int = 3
     max_error: float | None = None
     step_down: float = 0.7
     bits: int = 4
@@ -260,6 +262,8 @@ class _Run:
             if found > limit:
                 break
             best, start, density = (pruned, quantised), pruned, density * self.plan.step_down
+            if FLOOR * density * min(weight.numel() for weight in weights(self.model).values()) < 1:
+                break  # the next round would empty a layer
         assert best is not None
         return best
 
@@ -307,7 +311,7 @@ class _Run:
         """The density to end at, and how tensors share it: together by magnitude, unless the plan says more."""
         plan, own = self.plan, {name: dense[name] for name in weights(self.model)}
         if plan.quality is None and not plan.densities:
-            return density, network
+            return density, floored(FLOOR)
         kept = threshold(own, plan.quality).densities() if plan.quality is not None else {}
         final = dict.fromkeys(own, plan.density) | kept | dict(plan.densities)
         densities = {name: min(1.0, value * density / plan.density) for name, value in final.items()}
