@@ -74,7 +74,7 @@ def test_rounds_end_before_a_layer_runs_empty(tmp_path):
 def test_the_last_round_within_the_error_is_taken(tmp_path):
     """Oracle: the rounds' own files, evaluated here."""
     folder = tmp_path / "stages"
-    plan = replace(Plan(density=0.3, max_error=50.0, step_down=0.1).scaled(0.1))
+    plan = Plan(density=0.3, max_error=50.0, step_down=0.1, rounds=1).scaled(0.1)
     network, result = compressed(tmp_path, plan, folder=folder)
     errors = []
     for round_ in range(1, 1 + len(list(folder.glob("quantised-*.safetensors")))):
