@@ -19,7 +19,7 @@ def usual_plan(model: str) -> Plan:
     epochs = dense.epochs or 1
     adam = Settings(epochs=1, learning_rate=3e-3, decay="cosine", augment=True)
     return Plan(
-        density=0.02 if model == "lenet-5" else 0.035,
+        density=0.025 if model == "lenet-5" else 0.035,
         dense=dense,
         retrain=replace(adam, epochs=max(1, 2 * epochs // 3)),
         tune=replace(adam, epochs=max(1, epochs // 6), learning_rate=1e-3),
