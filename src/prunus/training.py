@@ -339,7 +339,7 @@ class _Run:
         if path is None:
             return 0
         start = [self.model.state_dict(), self.optimizer.state_dict(), self._states()]
-        self.identity |= {"start": _fingerprint(start), "processes": self.host.processes}
+        self.identity |= {"start": fingerprint(start), "processes": self.host.processes}
         if not Path(path).exists():
             return 0
         snapshot = Snapshot.load(path)
@@ -371,8 +371,8 @@ class _Run:
         return {name: holder.state_dict() for name, holder in self.stateful.items()}
 
 
-def _fingerprint(state: Any) -> str:
-    """A hash of nested tensors and plain values."""
+def fingerprint(state: Any) -> str:
+    """A hash of nested tensors and plain values, by their bits."""
     digest = hashlib.sha256()
 
     def feed(value: Any) -> None:

@@ -46,8 +46,6 @@ def compress(
     Ends by reading the file back, comparing it bit for bit and evaluating it. Killed and started
     again, it goes on where it was and ends with the same bytes.
     """
-    import hashlib
-
     from prunus import models
     from prunus.checkpoint import read_weights
     from prunus.data import load
@@ -55,7 +53,6 @@ def compress(
     from prunus.progress import shown
     from prunus.recipe import deep_compression
     from prunus.recipe.usual import usual_plan
-    from prunus.training import this_machine
 
     check_output(output, ".prunus")
     loaded = load(data)
@@ -74,11 +71,6 @@ def compress(
             seed=seed,
             trained=weights is not None,
             folder=stages,
-            identity={
-                "model": model,
-                "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights else None,
-                **this_machine(),
-            },
             progress=progress,
         )
     if picture:

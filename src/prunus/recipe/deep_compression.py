@@ -9,12 +9,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from prunus import pack
+from prunus import __version__, pack
 from prunus.batchnorm import recalibrate
 from prunus.codebook import Codebook
 from prunus.data import Data
@@ -33,7 +33,7 @@ from prunus.schedule import cubic
 from prunus.scope import Scope, floored, overall, toward
 from prunus.settings import Settings, make_optimizer
 from prunus.sharing import Sharing
-from prunus.training import train
+from prunus.training import fingerprint, this_machine, train
 from prunus.tree import parameters, weights
 from prunus.workfolder import WorkFolder
 
@@ -130,7 +130,6 @@ def deep_compression(
     seed: int = 0,
     trained: bool = False,
     folder: Path | None = None,
-    identity: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Compression:
     """Make `model` a small file at `path`, and end with the compressed weights in `model`.
@@ -147,7 +146,10 @@ def deep_compression(
             "plan": asdict(plan) | {"start": plan.start.__qualname__},
             "seed": seed,
             "data": data.fingerprint,
-            **(identity or {}),
+            "weights": fingerprint(model.state_dict()),
+            "trained": trained,
+            "prunus": __version__,
+            **this_machine(),
         },
         own=folder is None,
     )
@@ -383,5 +385,5 @@ def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _check_same(written: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
     for name, tensor in written.items():
-        if name not in read or not torch.equal(tensor, read[name]):
+        if name not in read or fingerprint(tensor) != fingerprint(read[name]):
             raise PrunusError(f"{name}: the file does not hold what was written; nothing is kept of it.")
