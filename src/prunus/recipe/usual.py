@@ -10,7 +10,7 @@ def usual_settings(model: str) -> Settings:
     """Training settings that suit `model`: Adam for LeNets and strangers, SGD for the networks of CIFAR papers."""
     if model.startswith(("resnet", "vgg")):
         return Settings(epochs=160, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, decay="cosine", augment=True)
-    return Settings(epochs=12 if model == "lenet-5" else 30, learning_rate=2e-3, decay="cosine", augment=True)
+    return Settings(epochs=10 if model == "lenet-5" else 30, learning_rate=2e-3, decay="cosine", augment=True)
 
 
 def usual_plan(model: str) -> Plan:
