@@ -28,5 +28,5 @@ def usual_plan(model: str) -> Plan:
 
 def demo_plan() -> Plan:
     """A plan that takes well under a minute on the digits that scikit-learn carries."""
-    settings = Settings(epochs=60, batch=64, learning_rate=2e-3, decay="cosine", augment=True)
-    return Plan(density=0.08, dense=settings, retrain=replace(settings, epochs=40), tune=replace(settings, epochs=10))
+    settings = Settings(epochs=60, batch=32, learning_rate=2e-3, decay="cosine")
+    return Plan(density=0.08, dense=settings, retrain=settings, tune=replace(settings, epochs=10))
