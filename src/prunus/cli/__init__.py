@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from prunus import __version__
 from prunus.cli.compress import compress
 from prunus.cli.demo import demo
 from prunus.cli.evaluate import evaluate
@@ -21,7 +22,7 @@ from prunus.errors import PrunusError
 app = App(
     name="prunus",
     help="Find the small network inside a big one, show that it holds, ship it as a small file.",
-    version="prunus 0.1.0",
+    version=f"prunus {__version__}",
 )
 for verb in (demo, train, evaluate, prune, compress, pack, unpack, inspect):
     app.command(verb)

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from prunus import __version__, pack
+from prunus import pack
 from prunus.batchnorm import recalibrate
 from prunus.codebook import Codebook
 from prunus.data import Data
@@ -148,7 +148,6 @@ def deep_compression(
             "data": data.fingerprint,
             "weights": fingerprint(model.state_dict()),
             "trained": trained,
-            "prunus": __version__,
             **this_machine(),
         },
         own=folder is None,
