@@ -61,12 +61,11 @@ def test_above_the_floor_the_best_of_all_are_kept(least, density):
     chosen, left = set(), []
     for name, score in values.items():
         ranked = sorted(range(score.numel()), key=lambda k: -score.reshape(-1)[k].item())
-        floor = scope.count(least * density, score.numel())
+        floor = int(least * density * score.numel())
         chosen |= {(name, k) for k in ranked[:floor]}
         left += [(score.reshape(-1)[k].item(), name, k) for k in ranked[floor:]]
-    chosen |= {(name, k) for _, name, k in sorted(left, reverse=True)[: max(0, total - len(chosen))]}
-    if len(chosen) == total:
-        assert {(n, k) for n in kept for k in kept[n].reshape(-1).nonzero().squeeze(1).tolist()} == chosen
+    chosen |= {(name, k) for _, name, k in sorted(left, reverse=True)[: total - len(chosen)]}
+    assert {(n, k) for n in kept for k in kept[n].reshape(-1).nonzero().squeeze(1).tolist()} == chosen
 
 
 def test_the_tensor_scope_gives_every_tensor_the_density():

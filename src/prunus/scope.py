@@ -33,7 +33,7 @@ def floored(least: float) -> Scope:
 
     def scope(scores: Tree, density: float) -> dict[str, Tensor]:
         total = count(density, sum(score.numel() for score in scores.values()))
-        first = {name: _within(score, least * density) for name, score in scores.items()}
+        first = {n: keep_largest([score], floor(least * density * score.numel()))[0] for n, score in scores.items()}
         rest = [score[~first[name]] for name, score in scores.items()]
         others = keep_largest(rest, total - sum(int(kept.sum()) for kept in first.values()))
         for kept, chosen in zip(first.values(), others, strict=True):
