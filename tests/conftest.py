@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 settings.register_profile("prunus", deadline=None, max_examples=50, derandomize="CI" in os.environ)
@@ -16,3 +17,12 @@ def mnist() -> None:
     folder = os.environ.get("PRUNUS_DATA")
     if not folder or not (Path(folder) / "mnist").is_dir():
         pytest.skip("needs MNIST in hub layout under $PRUNUS_DATA/mnist")
+
+
+@pytest.fixture
+def one_thread():
+    """Networks this small are slower with more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -47,16 +47,18 @@ def prune(
     """
     if not 0 < density <= 1:
         raise PrunusError(f"density {density} is outside (0, 1].")
-    values = {name: w.detach() for name, w in weights(model).items()} if isinstance(model, nn.Module) else model
+    values = _values(model)
     scores = _scored(score, values, evidence)
     atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}
     if within is not None:
         check_names(within, values)
-        atoms = {name: _barred(pattern, atoms[name], within[name]) for name in atoms}
+        alive = {n: pattern.atoms(within[n].to(atom.device, torch.float32)) > 0 for n, atom in atoms.items()}
+        atoms = {name: _barred(atom, alive[name]) for name, atom in atoms.items()}
     kept = scope(atoms, density)
     mask = Mask({name: pattern.entries(kept[name], values[name].shape) for name in values})
     if within is not None:
-        mask = _inside(mask, within, kept, pattern)
+        _check_inside(kept, alive, within)
+        mask = mask & within
     if not allow_empty:
         _check_alive(mask)
     return mask
@@ -105,18 +107,15 @@ def _lowest(score: Tensor) -> float:
     return torch.finfo(score.dtype).min if score.is_floating_point() else torch.iinfo(score.dtype).min
 
 
-def _barred(pattern: Pattern, atoms: Tensor, allowed: Tensor) -> Tensor:
+def _barred(atoms: Tensor, alive: Tensor) -> Tensor:
     """Atom scores as floats, -inf (below every score) where the earlier mask has no entry left."""
-    alive = pattern.atoms(allowed.to(atoms.device, torch.float32)) > 0
     return torch.where(alive, atoms if atoms.is_floating_point() else atoms.double(), -torch.inf)
 
 
-def _inside(mask: Mask, within: Mask, kept: Tree, pattern: Pattern) -> Mask:
-    for name, allowed in within.items():
-        alive = pattern.atoms(allowed.to(kept[name].device, torch.float32)) > 0
-        if bool((kept[name] & ~alive).any()):
+def _check_inside(kept: Tree, alive: Tree, within: Mask) -> None:
+    for name, chosen in kept.items():
+        if bool((chosen & ~alive[name]).any()):
             raise PrunusError(f"{name}: more is to be kept than `within` (density {within.density:.4g}) still has.")
-    return mask & within
 
 
 def _check_alive(mask: Mask) -> None:

@@ -90,10 +90,3 @@ def assign(model: nn.Module, tree: Tree) -> None:
         if own[name].shape != value.shape:
             raise PrunusError(f"{name}: shape {tuple(value.shape)} != {tuple(own[name].shape)}.")
         own[name].copy_(value)
-
-
-def check_finite(tree: Tree, what: str) -> None:
-    """Raise `PrunusError` naming the first tensor of `tree` that holds NaN or infinity."""
-    for name, tensor in tree.items():
-        if not torch.isfinite(tensor).all():
-            raise PrunusError(f"{what} of {name} holds NaN or infinity.")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -225,20 +225,25 @@ class _Run:
         self.load(state)
         return evaluate(self.model, self.data.test()).error
 
+    def train(self, settings: Settings, title: str, checkpoint: Path, round_: int = 0, **more: Any) -> None:
+        """One stage's training: the run's model, data and progress, a seed of its own for each round."""
+        train(
+            self.model,
+            self.data,
+            settings,
+            seed=self.seed + round_,
+            checkpoint=checkpoint,
+            progress=self.progress,
+            title=title,
+            **more,
+        )
+
     def dense(self, trained: bool) -> dict[str, Tensor]:
         """Stage 0: the weights that the model came with, or those that training gives it."""
 
         def make(checkpoint: Path) -> dict[str, Tensor]:
             if not trained:
-                train(
-                    self.model,
-                    self.data,
-                    self.plan.dense,
-                    seed=self.seed,
-                    checkpoint=checkpoint,
-                    progress=self.progress,
-                    title="train dense",
-                )
+                self.train(self.plan.dense, "train dense", checkpoint)
             return self.state()
 
         return self.work.stage("dense", make)
@@ -290,18 +295,15 @@ class _Run:
                     every=max(1, end // 200),
                     scope=scope,
                 )
-                train(
-                    self.model,
-                    self.data,
+                self.train(
                     settings,
-                    seed=self.seed + round_,
+                    f"prune to {final:.3g}, retrain",
+                    checkpoint,
+                    round_,
                     optimizer=optimizer,
                     loss=distillation(teacher, self.plan.temperature),
                     on_step=gradual,
                     stateful={"held": held},
-                    checkpoint=checkpoint,
-                    progress=self.progress,
-                    title=f"prune to {final:.3g}, retrain",
                 )
                 held.verify()
             return self.state()
@@ -328,17 +330,14 @@ class _Run:
                 settings = self.plan.tune
                 optimizer = make_optimizer(sharing.centroids, settings)
                 sharing.follow(optimizer)
-                train(
-                    self.model,
-                    self.data,
+                self.train(
                     settings,
-                    seed=self.seed + round_,
+                    "train shared weights",
+                    checkpoint,
+                    round_,
                     optimizer=optimizer,
                     loss=distillation(teacher, self.plan.temperature),
                     stateful={"sharing": sharing},
-                    checkpoint=checkpoint,
-                    progress=self.progress,
-                    title="train shared weights",
                 )
             self.load(_halved(self.state()))
             recalibrate(self.model, (inputs for inputs, _ in self.data.train.batches(256, most=40)))
