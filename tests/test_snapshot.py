@@ -56,7 +56,7 @@ def bits(state):
         contiguous = state.detach().contiguous()
         return (str(state.dtype), tuple(state.shape), contiguous.view(-1).view(torch.uint8).numpy().tobytes())
     if isinstance(state, dict):
-        return (type(state), [(type(key), key, bits(value)) for key, value in state.items()])
+        return (type(state), [(bits(key), bits(value)) for key, value in state.items()])
     if isinstance(state, list | tuple):
         return (type(state), [bits(value) for value in state])
     return (type(state), repr(state))
