@@ -16,6 +16,7 @@ from prunus.tree import Tree, check_names, parameters
 
 # A float times 0.0 may be -0.0 or NaN; its bits, read as an integer, can be cleared, and are then +0.0.
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_IN_NUMPY = {torch.float32, torch.float64, torch.bool}
 
 
 def hold(optimizer: Optimizer, model: nn.Module, mask: Mask) -> "Hold":
@@ -50,7 +51,8 @@ class Hold:
             name: torch.ones_like(parameter, dtype=torch.bool, requires_grad=False)
             for name, parameter in self._parameters.items()
         }
-        self._gradient_masks = {name: _GradientMask(name, kept) for name, kept in self._kept.items()}
+        self._flat = {name: _flat(kept) for name, kept in self._kept.items()}
+        self._gradient_masks = {name: _GradientMask(name, self._kept[name], self._flat[name]) for name in self._kept}
         self._dense = False
         self.update(mask)
         self._handles = [
@@ -137,17 +139,17 @@ class Hold:
 
     def _mask_weights(self) -> None:
         for name, parameter in self._parameters.items():
-            _clear(parameter, self._kept[name])
+            _clear(parameter.detach(), self._kept[name], self._flat[name])
 
     def _mask_gradients(self) -> None:
         for name, parameter in self._parameters.items():
             if parameter.grad is not None:
-                _clear(parameter.grad, self._kept[name])
+                _clear(parameter.grad, self._kept[name], self._flat[name])
 
     def _mask_state(self) -> None:
         for name, parameter in self._parameters.items():
             for _, entry in self._state(parameter):
-                _clear(entry, _any_kept(self._kept[name], entry))
+                _bits(entry).mul_(_any_kept(self._kept[name], entry))
 
     def _state(self, parameter: Tensor) -> Iterator[tuple[str, Tensor]]:
         """What the optimizer remembers of each entry, or of each row or column, of `parameter`.
@@ -172,8 +174,8 @@ class _GradientMask:
     It refers to no parameter: a cycle through torch's hooks would never be freed.
     """
 
-    def __init__(self, name: str, kept: Tensor) -> None:
-        self.name, self.kept, self.active = name, kept, True
+    def __init__(self, name: str, kept: Tensor, flat: np.ndarray | None) -> None:
+        self.name, self.kept, self.flat, self.active = name, kept, flat, True
 
     def __call__(self, parameter: Tensor) -> None:
         gradient = parameter.grad
@@ -181,7 +183,7 @@ class _GradientMask:
             return
         if gradient.is_sparse:
             raise PrunusError(f"{self.name}: a sparse gradient cannot be masked; make it dense (sparse=False).")
-        _clear(gradient, self.kept)
+        _clear(gradient, self.kept, self.flat)
 
 
 def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict[str, nn.Parameter]:
@@ -197,22 +199,32 @@ def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict
     return {name: own[name] for name in mask}
 
 
-def _clear(tensor: Tensor, kept: Tensor) -> None:
-    """Write +0.0 into the entries of `tensor` that are not kept."""
-    bits = _bits(tensor)
-    if bits.is_cpu and bits.stride() == kept.stride():  # `kept` has no holes, so now both can be read flat
-        length = (bits.numel(),)
-        _clear_flat(bits.as_strided(length, (1,)).numpy(), kept.as_strided(length, (1,)).numpy())
+def _clear(tensor: Tensor, kept: Tensor, flat: np.ndarray | None) -> None:
+    """Write +0.0 into the entries of `tensor` that are not kept; `flat` is `kept` as it lies in memory."""
+    if flat is not None and tensor.is_cpu and tensor.stride() == kept.stride():
+        values = _flat(tensor)
+        assert values is not None
+        _clear_flat(values, flat)
     else:
-        bits.mul_(kept)
+        _bits(tensor).mul_(kept)
+
+
+def _flat(tensor: Tensor) -> np.ndarray | None:
+    """The memory of a tensor without holes, in the order in which it lies there; None on other devices."""
+    if not tensor.is_cpu:
+        return None
+    plain = tensor if tensor.dtype in _IN_NUMPY else _bits(tensor)
+    if plain.is_contiguous():
+        return plain.numpy().reshape(-1)
+    return plain.as_strided((plain.numel(),), (1,)).numpy()
 
 
 @compiled
-def _clear_flat(bits: np.ndarray, kept: np.ndarray) -> None:
+def _clear_flat(values: np.ndarray, kept: np.ndarray) -> None:
     # a third of the time of torch's product, which reads a mask as wide as the weights
-    for place in range(bits.size):
+    for place in range(values.size):
         if not kept[place]:
-            bits[place] = 0
+            values[place] = 0
 
 
 def _bits(tensor: Tensor) -> Tensor:
