@@ -161,6 +161,21 @@ def test_given_refuses_what_cannot_be(densities, density, message):
         scope.given(densities)(scores(), density)
 
 
+def test_toward_goes_on_from_what_an_earlier_round_has_left():
+    """Falling densities never ask for an entry more than the step before kept, whichever tensor lags behind."""
+    begin, end = {"fc1": 0.32, "fc2": 0.36, "fc3": 1.0}, {"fc1": 0.08, "fc2": 0.09, "fc3": 0.26}
+    values = scores()
+    first, last = (scope.overall(densities, values) for densities in (begin, end))
+    counts = [
+        {name: int(kept.sum()) for name, kept in scope.toward(end, begin)(values, density).items()}
+        for density in torch.linspace(first, last, 30).tolist()
+    ]
+    for before, after in itertools.pairwise(counts):
+        assert all(after[name] <= before[name] for name in values)
+    for found, wanted in ((counts[0], begin), (counts[-1], end)):
+        assert all(abs(found[name] - wanted[name] * values[name].numel()) <= 1 for name in values)
+
+
 @pytest.mark.parametrize(
     ("chosen", "density", "groups"),
     [

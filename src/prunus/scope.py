@@ -130,19 +130,19 @@ def given(densities: Mapping[str, float]) -> Scope:
     return scope
 
 
-def toward(densities: Mapping[str, float]) -> Scope:
-    """Every tensor on the straight line from dense to its density in `densities`, however far that is.
+def toward(densities: Mapping[str, float], begin: Mapping[str, float]) -> Scope:
+    """Every tensor on the straight line from its density in `begin` to that in `densities`, however far that is.
 
     For schedules that end at densities of each tensor's own: at the density that follows from all of them,
     every tensor has its own; on the way there, each has gone the same part of its way.
     """
 
     def scope(scores: Tree, density: float) -> dict[str, Tensor]:
-        check_names(densities, scores)
-        total = sum(score.numel() for score in scores.values())
-        removed = sum((1 - densities[name]) * score.numel() for name, score in scores.items()) / total
-        part = min(1.0, (1 - density) / removed) if removed else 0.0
-        return given({name: 1 - part * (1 - value) for name, value in densities.items()})(scores, density)
+        first, last = overall(begin, scores), overall(densities, scores)
+        part = min(1.0, max(0.0, (first - density) / (first - last))) if first > last else 0.0
+        return given({name: begin[name] + part * (value - begin[name]) for name, value in densities.items()})(
+            scores, density
+        )
 
     return scope
 

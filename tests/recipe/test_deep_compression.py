@@ -47,7 +47,7 @@ def test_every_tensor_shares_as_many_values_as_its_bits_allow(tmp_path):
 
 def test_given_densities_are_met_exactly(tmp_path):
     wanted = {"fc1.weight": 0.08, "fc2.weight": 0.09, "fc3.weight": 0.26}
-    _, result = compressed(tmp_path, short(densities=wanted))
+    _, result = compressed(tmp_path, replace(short(densities=wanted), density=0.08))
     for name, density in wanted.items():
         kept = int((result.pruned[name] != 0).sum())
         assert abs(kept - density * result.pruned[name].numel()) <= 1, name

@@ -282,7 +282,7 @@ class _Run:
             teacher = self.network(dense)
             self.load(start)
             mask = Mask.of_nonzero(self.model)
-            final, scope = self.target(density, dense)
+            final, scope = self.target(density, dense, mask)
             settings = self.plan.retrain
             end = max(1, settings.steps_in_all(len(self.data.train)) // 2)
             optimizer = make_optimizer(self.model, settings)
@@ -310,15 +310,16 @@ class _Run:
 
         return self.work.stage(f"pruned-{round_}", make)
 
-    def target(self, density: float, dense: Mapping[str, Tensor]) -> tuple[float, Scope]:
+    def target(self, density: float, dense: Mapping[str, Tensor], mask: Mask) -> tuple[float, Scope]:
         """The density to end at, and how tensors share it: together by magnitude, unless the plan says more."""
         plan, own = self.plan, {name: dense[name] for name in weights(self.model)}
         if plan.quality is None and not plan.densities:
             return density, floored(FLOOR)
         kept = threshold(own, plan.quality).densities() if plan.quality is not None else {}
         final = dict.fromkeys(own, plan.density) | kept | dict(plan.densities)
-        densities = {name: min(1.0, value * density / plan.density) for name, value in final.items()}
-        return overall(densities, own), toward(densities)
+        begin = mask.densities()
+        densities = {name: min(begin[name], value * density / plan.density) for name, value in final.items()}
+        return overall(densities, own), toward(densities, begin)
 
     def quantised(self, round_: int, dense: Mapping[str, Tensor], pruned: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Stage 2: k-means in each tensor, then train the centroids by the summed gradients of their weights."""
