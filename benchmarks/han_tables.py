@@ -41,10 +41,13 @@ def main() -> None:
     parser.add_argument("model", choices=PUBLISHED)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=float, default=1.0)
+    parser.add_argument("--retraining", type=float, default=1.0, help="times the usual epochs after pruning")
     options = parser.parse_args()
     table, data = PUBLISHED[options.model], load("mnist")
+    usual = usual_plan(options.model).scaled(options.budget)
     plan = replace(
-        usual_plan(options.model).scaled(options.budget),
+        usual,
+        retrain=usual.scaled(options.retraining).retrain,
         densities={name: row[0] / 100 for name, row in table.items()},
         layer_bits={name: row[1] for name, row in table.items()},
         index_bits=5,
@@ -57,13 +60,20 @@ def main() -> None:
                 network, data, Path(folder) / "out.prunus", plan=plan, seed=seed, progress=progress
             )
         rows = {name: asdict(measured_row(result.quantised[name], 5)) for name in table}
-        whole = {
-            name: getattr(result, name)
-            for name in ("density", "ratio", "file_bytes", "error_dense", "error", "error_reloaded", "seconds")
-        }
+        figures = (
+            "density",
+            "ratio",
+            "file_bytes",
+            "error_dense",
+            "error",
+            "error_reloaded",
+            "error_validation",
+            "seconds",
+        )
+        whole = {name: getattr(result, name) for name in figures}
         pruned = next(stage.error for stage in result.stages if stage.name == "pruned")
         runs.append({"seed": seed, **whole, "error_pruned": pruned, "rows": rows})
-    keep(f"han-tables-{options.model}", {"budget": options.budget, "runs": runs})
+    keep(f"han-tables-{options.model}", {"budget": options.budget, "retraining": options.retraining, "runs": runs})
     print_table(options.model, runs)
 
 

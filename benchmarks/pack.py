@@ -1,14 +1,15 @@
 """Sizes and seconds of `.prunus` files beside general compressors, on checkpoints given as arguments.
 
-    python benchmarks/pack.py weights.safetensors [more.safetensors ...]
+    python benchmarks/pack.py weights.safetensors [more.safetensors ...] [--bfloat16]
 
 Every compressor gets the bytes of the same plain `.safetensors` file. Decoding is checked bit for bit. Loops are
-compiled beforehand; seconds are the best of three. Prints a table, and keeps it in results/pack.json.
+compiled beforehand; seconds are the best of three. With --bfloat16 the first file is measured rounded to bfloat16, too.
+Prints a table, and keeps it in results/pack.json. `prunus compress --stages FOLDER` leaves such files in FOLDER.
 """
 
+import argparse
 import bz2
 import lzma
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -43,18 +44,15 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return list(a) == list(b) and all(bits(a[name]) == bits(b[name]) for name in a)
 
 
-def measure(source: Path, folder: Path) -> list[dict[str, Any]]:
-    """One row for each way to store the tensors of `source`."""
-    tensors = read_weights(source)
+def measure(name: str, tensors: dict[str, torch.Tensor], folder: Path) -> list[dict[str, Any]]:
+    """One row for each way to store `tensors`."""
     plain = folder / "plain.safetensors"
     write_weights(plain, tensors)
     data = plain.read_bytes()
     rows = []
 
     def row(way: str, size: int, write: float, read: float) -> None:
-        rows.append(
-            {"file": source.name, "way": way, "bytes": size, "ratio": len(data) / size, "write": write, "read": read}
-        )
+        rows.append({"file": name, "way": way, "bytes": size, "ratio": len(data) / size, "write": write, "read": read})
 
     row("safetensors", len(data), 0, 0)
     zstd = zstandard.ZstdCompressor(19)
@@ -78,7 +76,7 @@ def measure(source: Path, folder: Path) -> list[dict[str, Any]]:
         contents, write = timed(lambda options=options: pack.write(path, tensors, **options))
         found, read = timed(lambda: pack.read(path))
         if not same(found, tensors):
-            raise SystemExit(f"{source}: {way} did not come back bit for bit")
+            raise SystemExit(f"{name}: {way} did not come back bit for bit")
         row(way, contents.file_bytes, write, read)
     bound = sum(t.entropy_bytes for t in contents.tensors)
     row("(order-0 bound)", bound, 0, 0)
@@ -86,12 +84,21 @@ def measure(source: Path, folder: Path) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("--bfloat16", action="store_true")
+    options = parser.parse_args()
+    checkpoints = {"/".join(path.parts[-2:]): read_weights(path) for path in options.files}
+    if options.bfloat16:
+        first, tensors = next(iter(checkpoints.items()))
+        checkpoints[f"{first} in bfloat16"] = {name: tensor.bfloat16() for name, tensor in tensors.items()}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for source in sys.argv[1:]:
-            rows += measure(Path(source), Path(folder))
-            print(source)
-            for row in rows[-8:]:
+        for name, tensors in checkpoints.items():
+            found = measure(name, tensors, Path(folder))
+            rows += found
+            print(name)
+            for row in found:
                 print("  {way:18}{bytes:12,}{ratio:8.2f}x{write:9.3f} s{read:9.3f} s".format(**row))
     print(keep("pack", {"rows": rows}))
 
