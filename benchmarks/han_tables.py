@@ -42,12 +42,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--retraining", type=float, default=1.0, help="times the usual epochs after pruning")
+    parser.add_argument("--temperature", type=float, default=2.0, help="of distillation; 2 did best on validation here")
     options = parser.parse_args()
     table, data = PUBLISHED[options.model], load("mnist")
     usual = usual_plan(options.model).scaled(options.budget)
     plan = replace(
         usual,
         retrain=usual.scaled(options.retraining).retrain,
+        temperature=options.temperature,
         densities={name: row[0] / 100 for name, row in table.items()},
         layer_bits={name: row[1] for name, row in table.items()},
         index_bits=5,
@@ -73,7 +75,8 @@ def main() -> None:
         whole = {name: getattr(result, name) for name in figures}
         pruned = next(stage.error for stage in result.stages if stage.name == "pruned")
         runs.append({"seed": seed, **whole, "error_pruned": pruned, "rows": rows})
-    keep(f"han-tables-{options.model}", {"budget": options.budget, "retraining": options.retraining, "runs": runs})
+    chosen = {name: getattr(options, name) for name in ("budget", "retraining", "temperature")}
+    keep(f"han-tables-{options.model}", {**chosen, "runs": runs})
     print_table(options.model, runs)
 
 
