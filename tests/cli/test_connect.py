@@ -202,6 +202,7 @@ def test_files_that_do_not_fit(prunus, ends):
     for second, words in {"other": ("names do not fit",), "gone": ("gone.safetensors", "No such file")}.items():
         refused(prunus("connect", *NETWORK, "--between", "a.safetensors", f"{second}.safetensors"), *words)
     refused(prunus("connect", *NETWORK, "--between", "a.safetensors"), "--between")
+    refused(prunus("connect", *NETWORK, "--between", "a.safetensors", "b.safetensors", "--at", 3), "leave out", "--at")
     refused(
         prunus("connect", *NETWORK, "--between", "a.safetensors", "b.safetensors", "--points", 1),
         "two points at least, found 1",

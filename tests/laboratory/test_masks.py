@@ -142,7 +142,10 @@ def test_a_pattern_is_counted_in_what_lives_together() -> None:
     within = make(Pruned(NOISY, Given(snapshot(weights)), pattern="channel(0)", keep=0.5, scope="network")).result
     assert rows(weights, keep=0.5, within=Given(within)) == {"a": {1, 3}, "b": {2}}
     assert rows(weights, keep=0.75, within=Given(within), scope="network") == {"a": {1, 3}, "b": {2}}
+    assert rows(weights, keep=0.9, within=Given(within), scope="network") == {"a": {1, 2, 3}, "b": {2}}
     assert rows(weights, like=Given(within)) == {"a": {1, 2, 3}, "b": {2}}
+    four = Mask({"a": torch.arange(4)[:, None].expand(4, 2) == 1, "b": torch.ones(3, 4, dtype=torch.bool)})
+    assert rows(weights, like=Given(four), scope="network") == {"a": {1, 2, 3}, "b": {2}}
     assert rows(weights, like=Given(within), score="small_final") == {"a": {0, 2, 3}, "b": {1}}
 
 

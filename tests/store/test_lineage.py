@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prunus.errors import FormatError
+from prunus.errors import FormatError, PrunusError
 from prunus.store import Bench, Outcome, Piece, Store, identity
 from prunus.store.lineage import Node, drawn, lineage
 
@@ -269,3 +269,14 @@ def test_an_altered_piece_is_not_drawn(store: Store) -> None:
     path.write_text(path.read_text().replace("seed = 3", "seed = 4"))
     with pytest.raises(FormatError, match="of another piece"):
         lineage(store)
+
+
+def test_a_piece_without_what_its_kind_has_is_damaged():
+    specification = {"kind": "Pruned", "score": "magnitude"}
+    with pytest.raises(FormatError, match=r"0123 is damaged: KeyError\('density'\)"):
+        list(drawn([Node("0123", specification, {}, {})]))
+
+
+def test_the_kind_of_a_study_is_one_word(tmp_path):
+    with pytest.raises(PrunusError, match="one word"):
+        Store(tmp_path / "store").keep_study({"kind": "../tickets"})

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from prunus.cli.experiments import engine_of, seeds_of, settings_of
 from prunus.cli.options import DataName, Json, Model, Processes, Seed, StorePath
 from prunus.cli.output import print_json, print_table
+from prunus.errors import PrunusError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,6 +48,8 @@ def connect(
 
     started = time.monotonic()
     if between:
+        if mask or at or replicates != 1:
+            raise PrunusError("--between takes two networks as they are: leave out --mask, --at and --replicates.")
         with shown() as progress:
             result = _between(model, data, between, points, progress)
         if json:

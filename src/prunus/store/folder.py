@@ -138,7 +138,9 @@ class Store:
             os.replace(unfinished, finished)
 
     def keep_study(self, study: Mapping[str, Any]) -> None:
-        """Note which pieces make up a study (plain values, with a `kind`), for reports and for people."""
+        """Note which pieces make up a study (plain values, with a `kind`, one word), for reports and for people."""
+        if not str(study["kind"]).isidentifier():
+            raise PrunusError(f"the kind of a study is one word, found {study['kind']!r}.")
         folder = self.path / "studies"
         folder.mkdir(exist_ok=True)
         _write(folder / f"{study['kind']}-{hashed(study)}.json", json.dumps(study) + "\n")

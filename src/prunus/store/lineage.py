@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prunus.errors import FormatError
 from prunus.store.folder import Store
 
 _LEADING = ("mask", "trained", "start", "weights")  # whose child a piece is drawn as, where it has several parents
@@ -41,8 +42,17 @@ def drawn(roots: list[Node]) -> Iterator[str]:
 
 
 def described(node: Node) -> str:
-    """One line about a piece: what was done, and what it came to."""
-    found, metrics = node.specification, node.metrics
+    """One line about a piece: what was done, and what it came to.
+
+    Raises `FormatError` where its specification or metrics lack what a piece of its kind has.
+    """
+    try:
+        return _described(node.specification, node.metrics)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(f"{node.run} is damaged: {error!r} in its specification or metrics.") from error
+
+
+def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     match found["kind"]:
         case "Drawn":
             what = f"drawn    {found['task']['model']} for {found['task']['data']}, seed {found['seed']}"
