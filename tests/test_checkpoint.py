@@ -137,3 +137,14 @@ def test_nothing_is_left_when_it_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(PrunusError, match="cannot be written as safetensors"):
         write_weights(tmp_path / "a.safetensors", {"a": torch.zeros(2, dtype=torch.complex128)})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    """Oracle: the library's own order of several metadata, which is another one almost every time."""
+    notes = {f"note {number}": "é" for number in range(8)}
+    copies = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    for copy in copies:
+        write_weights(copy, {"weight": torch.ones(3)}, metadata=notes)
+    assert len({copy.read_bytes() for copy in copies}) == 1
+    assert read_metadata(copies[0]) == notes
+    assert torch.equal(read_weights(copies[0])["weight"], torch.ones(3))

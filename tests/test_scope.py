@@ -133,6 +133,69 @@ def test_erk_is_exact_at_every_density(density):
     assert sum(kept.values()) == int(density * 950 + 0.5)
 
 
+def test_smart_ratio_by_hand():
+    """300 of the 13,310 are the last layer's; the others' parts are as 3 * 4 to 2 * 3."""
+    assert counts(scope.smart_ratio(scores(), 0.05)) == {"fc1": 12_230, "fc2": 780, "fc3": 300}
+
+
+def test_smart_ratio_passes_on_what_a_full_tensor_cannot_take():
+    """203 for three tensors in the proportions 20, 12, 6 would be 20.3, 121.8 and 60.9."""
+    values = scores({"a": (2, 5), "b": (10, 10), "c": (10, 10), "d": (10, 10)})
+    assert counts(scope.smart_ratio(values, 233 / 310)) == {"a": 10, "b": 100, "c": 93, "d": 30}
+
+
+def test_smart_ratio_for_vgg_by_hand():
+    """32 for three tensors in the proportions 20, 12 / 4, 6 / 9 would be 20, 6 and 6."""
+    values = scores({"a": (2, 5), "b": (4, 5), "c": (9, 10), "d": (2, 5)})
+    assert counts(scope.smart_ratio_vgg(values, 35 / 130)) == {"a": 10, "b": 16, "c": 6, "d": 3}
+
+
+def test_smart_ratio_keeps_the_best_of_each_tensor():
+    values = scores({"a": (6, 5), "b": (4, 5), "c": (5, 2)})
+    kept = scope.smart_ratio(values, 0.4)
+    for name, score in values.items():
+        assert score[kept[name]].min() > score[~kept[name]].max()
+
+
+@draw(
+    st.sampled_from([scope.smart_ratio, scope.smart_ratio_vgg]),
+    st.lists(st.integers(1, 400), min_size=2, max_size=8),
+    st.floats(0, 1),
+    st.floats(0, 1),
+)
+def test_smart_ratio_is_exact_and_falls_with_depth(chosen, sizes, last, part):
+    values = {f"layer{number}": torch.rand(size) for number, size in enumerate(sizes)}
+    fixed, total = scope.count(last, sizes[-1]), sum(sizes)
+    wanted = fixed + int(part * (total - sizes[-1]))
+    *others, output = counts(chosen(values, wanted / total, last=last)).values()
+    assert output == fixed
+    assert sum(others) == wanted - fixed
+    for (kept, size), (deeper, deeper_size) in itertools.pairwise(zip(others, sizes, strict=False)):
+        assert (kept + 1) / size > (deeper - 1) / deeper_size  # but for rounding, a smaller part
+
+
+@draw(st.integers(4, 9), st.floats(0.0, 0.03))
+def test_smart_ratio_has_the_proportions_of_the_paper_where_nothing_is_full(layers, density):
+    values = {f"layer{number}": torch.zeros(10_000) for number in range(layers)}
+    *others, _ = counts(scope.smart_ratio(values, density, last=0.0)).values()
+    depths = [layers - number for number in range(layers - 1)]
+    for kept, depth in zip(others, depths, strict=True):
+        assert abs(kept - sum(others) * (depth**2 + depth) / sum(k**2 + k for k in depths)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("density", "last", "message"),
+    [
+        (0.001, 0.3, r"density 0\.001 cannot be met: with 0\.3 of the last tensor, it is from 0\.001127 to 0\.9974"),
+        (0.999, 0.3, r"density 0\.999 cannot be met"),
+        (0.5, 1.3, r"last tensor, 1\.3, is outside"),
+    ],
+)
+def test_smart_ratio_refuses_what_cannot_be(density, last, message):
+    with pytest.raises(PrunusError, match=message):
+        scope.smart_ratio(scores(), density, last=last)
+
+
 def test_given_densities_and_the_rest():
     kept = counts(scope.given({"fc3": 1.0, "fc1": 0.05})(scores(), 0.08))
     assert kept["fc3"] == 1_000
@@ -184,11 +247,13 @@ def test_toward_goes_on_from_what_an_earlier_round_has_left():
         (scope.row, 0.25, 28),
         (scope.n_of_m(2, 4), 0.5, None),
         (scope.erk, 0.2, None),
+        (scope.smart_ratio, 0.4, None),
+        (scope.smart_ratio_vgg, 0.3, None),
         (scope.given({"matrix": 0.5}), 0.3, None),
         (scope.floored(0.5), 0.3, None),
         (scope.network, 1.0, None),
     ],
-    ids=["network", "tensor", "row", "2:4", "erk", "given", "floored", "all"],
+    ids=["network", "tensor", "row", "2:4", "erk", "smart ratio", "smart ratio vgg", "given", "floored", "all"],
 )
 def test_every_scope_keeps_the_contract(chosen, density, groups):
     check_scope(chosen, density, groups=groups)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prunus.mask import Mask
     from prunus.pack import inspect, read, write
     from prunus.pruning import prune
+    from prunus.shrinking import shrink
     from prunus.snapshot import Snapshot
 
 # torch takes a second to import, so a name is fetched when it is first asked for.
@@ -21,6 +22,7 @@ _HOME = {
     "hold": "holding",
     "Hold": "holding",
     "Snapshot": "snapshot",
+    "shrink": "shrinking",
     "write": "pack",
     "read": "pack",
     "inspect": "pack",
@@ -44,6 +46,7 @@ __all__ = [
     "prune",
     "read",
     "save",
+    "shrink",
     "write",
 ]
 

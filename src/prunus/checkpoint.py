@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from prunus import pack
 from prunus.errors import FormatError, PrunusError
-from prunus.files import written_whole
+from prunus.files import sort_metadata, written_whole
 
 PICKLED = (".pt", ".pth", ".th", ".bin", ".ckpt")
 NESTED = ("state_dict", "model_state_dict", "model")
@@ -82,6 +82,8 @@ def write_weights(
             save_file(separate, temporary, dict(metadata or {}))
         except (safetensors.SafetensorError, KeyError) as error:
             raise PrunusError(f"{path} cannot be written as safetensors: {error}.") from None
+        if metadata:
+            sort_metadata(temporary)
 
 
 def _load(path: Path) -> Any:

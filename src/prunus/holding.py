@@ -1,6 +1,6 @@
 """Holding a mask while a model trains: pruned weights are exactly zero after every optimizer step."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -19,13 +19,14 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _IN_NUMPY = {torch.float32, torch.float64, torch.bool}
 
 
-def hold(optimizer: Optimizer, model: nn.Module, mask: Mask) -> "Hold":
+def hold(optimizer: Optimizer, model: nn.Module, mask: Mask, *, at: Tree | None = None) -> "Hold":
     """Keep the weights that `mask` prunes at exactly +0.0 while `optimizer` trains `model`.
 
     The mask names parameters of `model` that `optimizer` updates; their gradients are masked as they are
     computed, so clipping, gradient scaling and averaging over processes see the masked ones. Model, its
     `state_dict` and its forward pass stay as they are. Where processes train together, the first one's mask
-    counts. Averages of weights (EMA, SWA) are another model: `mask.apply_to` it after an `update`.
+    counts. Averages of weights (EMA, SWA) are another model: `mask.apply_to` it after an `update`. With `at`,
+    pruned weights stay at its values instead of zero: frozen, not removed (Zhou et al. 2019, section 4).
 
     Raises `PrunusError` where a name or shape of the mask does not fit the model or the optimizer.
 
@@ -38,15 +39,16 @@ def hold(optimizer: Optimizer, model: nn.Module, mask: Mask) -> "Hold":
     >>> model.weight[0, 1].item()
     0.0
     """
-    return Hold(optimizer, model, mask)
+    return Hold(optimizer, model, mask, at=at)
 
 
 class Hold:
     """A mask being held, from `hold()` until `release()` or the end of its `with` block."""
 
-    def __init__(self, optimizer: Optimizer, model: nn.Module, mask: Mask) -> None:
+    def __init__(self, optimizer: Optimizer, model: nn.Module, mask: Mask, *, at: Tree | None = None) -> None:
         self._optimizer = optimizer
         self._parameters = _held_parameters(optimizer, model, mask)
+        self._at = None if at is None else _frozen_values(self._parameters, at)
         self._kept = {  # each laid out in memory as its weight is
             name: torch.ones_like(parameter, dtype=torch.bool, requires_grad=False)
             for name, parameter in self._parameters.items()
@@ -69,8 +71,8 @@ class Hold:
     def update(self, mask: Mask) -> None:
         """Hold `mask` from now on: of the same names and shapes as before.
 
-        Newly pruned weights become zero, with their gradients and all that the optimizer remembers of them;
-        newly kept ones start from zero.
+        Newly pruned weights become zero, or what they are frozen at; their gradients and all that the optimizer
+        remembers of them become zero. Newly kept ones start from there.
         """
         check_names(mask, self._kept)
         for name, kept in mask.items():
@@ -98,11 +100,13 @@ class Hold:
             self._mask_gradients()
 
     def verify(self) -> None:
-        """Raise `PrunusError` unless every pruned weight and its optimizer state are exactly zero."""
+        """Raise `PrunusError` unless every pruned weight (as frozen or zero) and its optimizer state are exact."""
         for name, parameter in self._parameters.items():
             kept = self._kept[name]
-            if wrong := int((_bits(parameter).ne(0) & ~kept).sum()):
-                raise PrunusError(f"{name}: {wrong} pruned weights are not zero.")
+            changed = _bits(parameter).ne(0 if self._at is None else _bits(self._at[name]))
+            if wrong := int((changed & ~kept).sum()):
+                value = "zero" if self._at is None else "as frozen"
+                raise PrunusError(f"{name}: {wrong} pruned weights are not {value}.")
             for key, entry in self._state(parameter):
                 if wrong := int((entry.ne(0) & ~_any_kept(kept, entry)).sum()):
                     raise PrunusError(f"{name}: the optimizer's {key} is not zero at {wrong} pruned weights.")
@@ -134,12 +138,15 @@ class Hold:
     @torch.no_grad()
     def _after_step(self, *_: object) -> None:
         self._mask_weights()
-        if self._dense:
+        if self._dense or self._at is not None:  # decay pulls at what is frozen away from zero, and is remembered
             self._mask_state()
 
     def _mask_weights(self) -> None:
         for name, parameter in self._parameters.items():
-            _clear(parameter.detach(), self._kept[name], self._flat[name])
+            if self._at is None:
+                _clear(parameter.detach(), self._kept[name], self._flat[name])
+            else:
+                parameter.detach().copy_(torch.where(self._kept[name], parameter, self._at[name]))
 
     def _mask_gradients(self) -> None:
         for name, parameter in self._parameters.items():
@@ -197,6 +204,15 @@ def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict
         if not own[name].is_floating_point():
             raise PrunusError(f"{name}: only floating-point weights can be held, found {own[name].dtype}.")
     return {name: own[name] for name in mask}
+
+
+def _frozen_values(held: Mapping[str, nn.Parameter], at: Tree) -> dict[str, Tensor]:
+    if missing := [name for name in held if name not in at]:
+        raise PrunusError(f"no values to freeze at: {missing[:3]}.")
+    for name, parameter in held.items():
+        if at[name].shape != parameter.shape:
+            raise PrunusError(f"{name}: frozen values {tuple(at[name].shape)} != weight {tuple(parameter.shape)}.")
+    return {name: at[name].detach().to(parameter).clone() for name, parameter in held.items()}
 
 
 def _clear(tensor: Tensor, kept: Tensor, flat: np.ndarray | None) -> None:

@@ -11,22 +11,24 @@ from prunus import pack
 from prunus.checkpoint import read_metadata, read_weights
 from prunus.errors import PrunusError
 from prunus.models import describe, from_description
+from prunus.shrinking import shrink_to_fit
 from prunus.tree import check_names, unwrapped
 
 
 def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Module:
     """The network in the file at `path`, in evaluation mode, weights and all.
 
-    A file that `prunus compress` or `prunus train` wrote for a built-in network says which one it holds; for any
-    other, pass the network (its weights are overwritten). `.prunus`, `.safetensors` and `.pt` files are read;
-    for the bare tensors, see `prunus.read`.
+    A file that `prunus compress` or `prunus train` wrote for a built-in network says which one it holds, `shrink`n
+    or not; for any other, pass the network (its weights are overwritten). `.prunus`, `.safetensors` and `.pt` files
+    are read; for the bare tensors, see `prunus.read`.
     """
+    tensors = read_weights(path)
     if model is None:
         description = described(path)
         if description is None:
             raise PrunusError(f"{os.fspath(path)} names no built-in network: pass the one that it belongs to.")
-        model = from_description(description)
-    fit(model, read_weights(path))
+        model = shrink_to_fit(from_description(description), tensors)
+    fit(model, tensors)
     return model.eval()
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prunus.errors import FormatError, PrunusError
-from prunus.files import written_whole
+from prunus.files import sort_metadata, written_whole
 from prunus.tree import Tree, assign, parameters, weights, zipped
 
 
@@ -153,6 +153,7 @@ class Mask(Mapping[str, Tensor]):
         shapes = json.dumps({name: list(kept.shape) for name, kept in self.items()})
         with written_whole(path) as temporary:
             save_file(packed, temporary, metadata={"prunus_mask": "1", "shapes": shapes})
+            sort_metadata(temporary)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -4,7 +4,7 @@ Counts are exact: `density` times the number of competing atoms, rounded half up
 lowest index.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import floor
 
 from torch import Tensor
@@ -102,6 +102,25 @@ def erk(scores: Tree, density: float) -> dict[str, Tensor]:
     return _keep(scores, _rounded(shares, sizes, count(density, sum(sizes.values()))))
 
 
+def smart_ratio(scores: Tree, density: float, *, last: float = 0.3) -> dict[str, Tensor]:
+    """Densities that fall with depth: tensor l of L keeps a part proportional to (L - l + 1)^2 + (L - l + 1).
+
+    The last tensor, the output layer, keeps `last` of its atoms whatever the density; the others are scaled so that
+    the whole has `density` exactly. What a tensor filled to density 1 cannot take goes to those that follow it.
+    Raises `PrunusError` where the others cannot make up the density.
+
+    Source: Su et al. 2020, "Sanity-checking pruning methods: random tickets can win the jackpot", for ResNets.
+    """
+    layers = len(scores)
+    return _falling(scores, density, last, [(layers - k) * (layers - k + 1) for k in range(layers - 1)])
+
+
+def smart_ratio_vgg(scores: Tree, density: float, *, last: float = 0.3) -> dict[str, Tensor]:
+    """As `smart_ratio`, with the parts divided by l^2, as its authors have it for VGG networks."""
+    layers = len(scores)
+    return _falling(scores, density, last, [(layers - k) * (layers - k + 1) / (k + 1) ** 2 for k in range(layers - 1)])
+
+
 def given(densities: Mapping[str, float]) -> Scope:
     """These densities for these tensors; the others share what is left, so that the whole has `density`.
 
@@ -165,6 +184,27 @@ def _within(score: Tensor, density: float) -> Tensor:
 
 def _keep(scores: Tree, counts: Mapping[str, int]) -> dict[str, Tensor]:
     return {name: keep_largest([score], counts[name])[0] for name, score in scores.items()}
+
+
+def _falling(scores: Tree, density: float, last: float, parts: Sequence[float]) -> dict[str, Tensor]:
+    """Keep `last` of the last tensor, and of the others parts in these proportions, falling from the first on."""
+    if not 0 <= last <= 1:
+        raise PrunusError(f"the part of the last tensor, {last}, is outside [0, 1].")
+    others = {name: score.numel() for name, score in scores.items()}
+    fixed = {name: count(last, others.pop(name)) for name in list(others)[-1:]}
+    total = sum(score.numel() for score in scores.values())
+    least, room = sum(fixed.values()), sum(others.values())
+    wanted = count(density, total) - least
+    if not 0 <= wanted <= room:
+        span = f"from {least / total:.4g} to {(least + room) / total:.4g}"
+        raise PrunusError(f"density {density:g} cannot be met: with {last:g} of the last tensor, it is {span}.")
+    portions = {name: part * size for (name, size), part in zip(others.items(), parts, strict=True)}
+    scale = wanted / max(sum(portions.values()), 1)
+    shares, excess = dict[str, float](), 0.0
+    for name, portion in portions.items():
+        shares[name] = min(scale * portion + excess, others[name])
+        excess += scale * portion - shares[name]
+    return _keep(scores, fixed | _rounded(shares, others, wanted))
 
 
 def _rounded(shares: Mapping[str, float], sizes: Mapping[str, int], total: int) -> dict[str, int]:

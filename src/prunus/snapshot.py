@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunus.errors import FormatError, PrunusError
-from prunus.files import written_whole
+from prunus.files import sort_metadata, written_whole
 from prunus.tree import assign, check_names, detached, parameters, unwrapped
 
 State = Any
@@ -105,6 +105,7 @@ class Snapshot:
         metadata = {"prunus_snapshot": "1", "state": json.dumps(_flattened(fields, "", tensors))}
         with written_whole(path) as temporary:
             save_file(tensors, temporary, metadata=metadata)
+            sort_metadata(temporary)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

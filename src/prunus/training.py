@@ -50,7 +50,7 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True)
 class History:
-    """What training went through: optimizer steps, and the mean training loss of each epoch."""
+    """What training went through: optimizer steps, and the mean training loss of each epoch's worth of them."""
 
     steps: int
     losses: tuple[float, ...]
@@ -74,6 +74,8 @@ def train(
     seed: int,
     optimizer: Optimizer | None = None,
     loss: Loss | None = None,
+    begin: int = 0,
+    end: int | None = None,
     on_step: Callable[[int], None] | None = None,
     stateful: Mapping[str, Stateful] = {},
     checkpoint: str | os.PathLike[str] | None = None,
@@ -85,11 +87,13 @@ def train(
     """Train `model` in place on the training part of `data`, on the device it is on.
 
     `optimizer` may be a ready-made one, over other parameters too; its learning rates are then the full
-    ones. `loss` defaults to cross-entropy. `on_step(t)` is called after optimizer step t (from 1). With
-    `checkpoint`, a file of that name is written whole every `every` seconds and at the end; if it is there
-    at the start, the same run goes on from it, to the bits it would have reached undisturbed (with the same
-    `this_machine`). `stateful` objects are part of it. `fabric` is a launched `lightning_fabric.Fabric`,
-    for several processes: each takes its part of every batch.
+    ones. `loss` defaults to cross-entropy. Only the steps after `begin` up to `end` of those that `settings` ask
+    for are taken, with the batches and rates they have in the whole: two parts, with the optimizer handed on, are
+    one run. `on_step(t)` is called after optimizer step t (from 1). With `checkpoint`, a file of that name is
+    written whole every `every` seconds and at the end; if it is there at the start, the same run goes on from it,
+    to the bits it would have reached undisturbed (with the same `this_machine`). `stateful` objects are part of
+    it. `fabric` is a launched `lightning_fabric.Fabric`, for several processes: each takes its part of every
+    batch.
 
     Raises `DivergedError` naming the step and the place where the loss or a weight is not finite,
     `PrunusError` for a batch larger than the data and for the checkpoint of another run. Modes of modules,
@@ -103,7 +107,10 @@ def train(
     batches = _Batches(data, settings, seed, device_of(model), host)
     losses = _Losses(batches.per_epoch, host)
     total = settings.steps_in_all(len(data.train))
-    identity = {"seed": seed, "data": data.fingerprint, **asdict(settings)}
+    last = total if end is None else end
+    if not 0 <= begin <= last <= total:
+        raise PrunusError(f"steps {begin} to {last} are no part of the {total} that the settings ask for.")
+    identity = {"seed": seed, "data": data.fingerprint, "begin": begin, **asdict(settings)}
     run = _Run(model, optimizer, stateful, losses, host, identity)
 
     with (
@@ -111,9 +118,9 @@ def train(
         mode(model, training=True),
         _rates(optimizer, settings, total) as set_rates,
     ):
-        start = run.resume(checkpoint)
+        start = run.resume(checkpoint, begin, last)
         saved = time.monotonic()
-        for step in range(start, total):
+        for step in range(start, last):
             inputs, labels = batches(step)
             set_rates(step)
             value = loss(host.model, inputs, labels)
@@ -128,17 +135,17 @@ def train(
             if checkpoint is not None and not losses.waiting and time.monotonic() - saved >= every:
                 run.save(checkpoint, step + 1)
                 saved = time.monotonic()
-            if (step + 1) % _REPORTED_EVERY == 0:
-                host.report(progress, title, step + 1, total, losses.latest)
+            if (step + 1) % _REPORTED_EVERY == 0 and step + 1 < last:
+                host.report(progress, title, step + 1, last, losses.latest)
         if bad := losses.look():
-            raise _diverged(total - 1, bad, model, inputs)
+            raise _diverged(last - 1, bad, model, inputs)
         if name := not_finite_parameter(model):
-            raise DivergedError(f"parameter '{name}' holds NaN or infinity after step {total}.")
+            raise DivergedError(f"parameter '{name}' holds NaN or infinity after step {last}.")
         host.agree_on_buffers(model)
-        if checkpoint is not None and start < total:
-            run.save(checkpoint, total)
-    host.report(progress, title, total, total, losses.latest)
-    return History(total, losses.of_epochs())
+        if checkpoint is not None and start < last:
+            run.save(checkpoint, last)
+    host.report(progress, title, last, last, losses.latest)
+    return History(last - begin, losses.of_epochs())
 
 
 def _cross_entropy(label_smoothing: float) -> Loss:
@@ -335,15 +342,14 @@ class _Run:
     host: _Host
     identity: dict[str, Any]
 
-    def resume(self, path: str | os.PathLike[str] | None) -> int:
-        """Note how this run starts, go to where the file at `path` left it, and tell the number of steps
-        done."""
+    def resume(self, path: str | os.PathLike[str] | None, begin: int, last: int) -> int:
+        """Note how this run starts, go to where the file at `path` left it, and tell after which step that is."""
         if path is None:
-            return 0
+            return begin
         start = [self.model.state_dict(), self.optimizer.state_dict(), self._states()]
         self.identity |= {"start": fingerprint(start), "processes": self.host.processes}
         if not Path(path).exists():
-            return 0
+            return begin
         snapshot = Snapshot.load(path)
         found = snapshot.order if isinstance(snapshot.order, dict) else {}
         for name, value in self.identity.items():
@@ -351,6 +357,8 @@ class _Run:
                 raise PrunusError(
                     f"checkpoint '{path}' is of another run: its {name} is {found.get(name)}, not {value}."
                 )
+        if snapshot.step > last:
+            raise PrunusError(f"checkpoint '{path}' is of step {snapshot.step}, beyond the last one here, {last}.")
         snapshot.restore(self.model, self.optimizer)
         for name, holder in self.stateful.items():
             holder.load_state_dict(snapshot.extra["stateful"][name])

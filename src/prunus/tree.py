@@ -40,11 +40,16 @@ def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     >>> list(weights(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))))
     ['0.weight']
     """
-    return {
-        name: parameter
-        for name, parameter in parameters(model).items()
-        if parameter.ndim >= 2 and parameter.is_floating_point()
-    }
+    return {name: parameter for name, parameter in parameters(model).items() if _is_prunable(parameter)}
+
+
+def prunable(tree: Tree) -> dict[str, Tensor]:
+    """Those tensors of `tree`, the parameters of a model, that `weights` would give."""
+    return {name: tensor for name, tensor in tree.items() if _is_prunable(tensor)}
+
+
+def _is_prunable(parameter: Tensor) -> bool:
+    return parameter.ndim >= 2 and parameter.is_floating_point()
 
 
 def detached(tree: Tree) -> dict[str, Tensor]:

@@ -10,11 +10,15 @@ from cyclopts import App, CycloptsError
 
 from prunus import __version__
 from prunus.cli.compress import compress
+from prunus.cli.connect import connect
 from prunus.cli.demo import demo
 from prunus.cli.evaluate import evaluate
 from prunus.cli.inspect import inspect
+from prunus.cli.lineage import lineage
 from prunus.cli.pack import pack
 from prunus.cli.prune import prune
+from prunus.cli.report import report
+from prunus.cli.ticket import ticket
 from prunus.cli.train import train
 from prunus.cli.unpack import unpack
 from prunus.errors import PrunusError
@@ -24,7 +28,7 @@ app = App(
     help="Find the small network inside a big one, show that it holds, ship it as a small file.",
     version=f"prunus {__version__}",
 )
-for verb in (demo, train, evaluate, prune, compress, pack, unpack, inspect):
+for verb in (demo, train, evaluate, prune, compress, pack, unpack, inspect, ticket, connect, lineage, report):
     app.command(verb)
 
 

@@ -24,3 +24,5 @@ Weights = Annotated[Path, Parameter(name="--weights", help=".safetensors, .prunu
 Out = Annotated[Path, Parameter(name=["--output", "-o"], help="the file to write, whole or not at all")]
 Seed = Annotated[int, Parameter(name="--seed", help="fixes every random draw")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="one JSON object as the last line of stdout")]
+StorePath = Annotated[Path, Parameter(name="--store", help="the folder that keeps every run; made if it is missing")]
+Processes = Annotated[int, Parameter(name="--processes", help="runs at a time, each on one core")]

@@ -18,7 +18,9 @@ def prune(
     score: Annotated[str, Parameter(help="magnitude, taylor, movement, chance, ..., or file.py:function")],
     density: Annotated[float, Parameter(help="kept / total, in (0, 1]")],
     output: Out,
-    scope: Annotated[str, Parameter(help="network, tensor, row, erk, 'n_of_m(2, 4)', or file.py:function")] = "network",
+    scope: Annotated[
+        str, Parameter(help="network, tensor, row, erk, smart_ratio, 'n_of_m(2, 4)', or file.py:function")
+    ] = "network",
     pattern: Annotated[str, Parameter(help="element, 'channel(0)', 'block(4, 4)', 'head(64)'")] = "element",
     data: Annotated[str | None, Parameter(help="for scores that need gradients")] = None,
     initial: Annotated[Path | None, Parameter(help="weights before training, for scores that ask for them")] = None,
@@ -28,16 +30,15 @@ def prune(
     json: Json = False,
 ) -> None:
     """Zero the weights of MODEL that score least; the file keeps its names and shapes."""
-    from prunus import models
+    from prunus import models, parts
     from prunus.checkpoint import read_weights, write_weights
-    from prunus.cli import named
     from prunus.data import load
     from prunus.loading import fit
     from prunus.pruning import prune
 
     started = time.monotonic()
     check_output(output, ".safetensors")
-    function, where, what = named.score_named(score), named.scope_named(scope), named.pattern_named(pattern)
+    function, where, what = parts.score_named(score), parts.scope_named(scope), parts.pattern_named(pattern)
     loaded = load(data) if data else None
     network = models.build(model, loaded) if loaded else _as_described(model, weights)
     fit(network, read_weights(weights))

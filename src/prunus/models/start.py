@@ -20,3 +20,7 @@ def he(module: nn.Module) -> None:
 def _zero_bias(module: nn.Linear | nn.Conv2d) -> None:
     if module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+STARTS = {"glorot": glorot, "he": he}
+"""Starts by the names that experiments give them."""

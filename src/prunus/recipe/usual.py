@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+from prunus.laboratory import Task
 from prunus.recipe.deep_compression import Plan
+from prunus.recipe.lottery_ticket import Hunt
 from prunus.settings import Settings
+from prunus.tree import weights
 
 
 def usual_settings(model: str) -> Settings:
@@ -30,3 +33,44 @@ def demo_plan() -> Plan:
     """A plan that takes well under a minute on the digits that scikit-learn carries."""
     settings = Settings(epochs=60, batch=32, learning_rate=2e-3, decay="cosine")
     return Plan(density=0.08, dense=settings, retrain=settings, tune=replace(settings, epochs=10))
+
+
+def ticket_task(model: str, data: str, start: str | None = None) -> Task:
+    """A network that starts as in the papers on tickets: Glorot's normal weights, in ResNets and VGGs their own."""
+    return Task.of(model, data, start=start or ("usual" if model.startswith(("resnet", "vgg")) else "glorot"))
+
+
+def ticket_settings(model: str) -> Settings:
+    """Training as in the papers on tickets: Frankle & Carbin 2019, figure 2; Frankle et al. 2020, table 1."""
+    if model.startswith(("resnet", "vgg")):
+        return Settings(
+            epochs=160,
+            optimizer="sgd",
+            learning_rate=0.1,
+            weight_decay=1e-4,
+            decay="steps",
+            augment=True,
+        )
+    rate, steps = {
+        "conv-2": (2e-4, 20_000),
+        "conv-4": (3e-4, 25_000),
+        "conv-6": (3e-4, 30_000),
+        "conv-8": (3e-4, 30_000),
+    }.get(model, (1.2e-3, 50_000))
+    return Settings(steps=steps, batch=60, learning_rate=rate)
+
+
+def usual_hunt(task: Task, settings: Settings, *, rounds: int, keep: float) -> Hunt:
+    """How the papers prune this network: ResNets and VGGs globally, others in each tensor, with what differs there.
+
+    Of the others, the output layer loses half of what the rest does in a round, and so do the convolutions of Conv-2
+    and Conv-4; those of Conv-6 lose three quarters of it.
+    """
+    if task.model.startswith(("resnet", "vgg")):
+        return Hunt(task, settings, rounds, keep, scope="network")
+    names = list(weights(task.network()))
+    loss = 1 - keep
+    convolutions = {"conv-2": 0.5, "conv-4": 0.5, "conv-6": 0.75}.get(task.model, 1.0)
+    parts = {name: 1 - convolutions * loss for name in names if convolutions < 1 and name.startswith("convolutions")}
+    parts[names[-1]] = 1 - loss / 2
+    return Hunt(task, settings, rounds, keep, keeps=tuple(parts.items()))

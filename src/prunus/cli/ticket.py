@@ -1,0 +1,126 @@
+"""`prunus ticket`."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from prunus.cli.experiments import engine_of, seeds_of, settings_of
+from prunus.cli.options import DataName, Json, Model, Processes, Seed, StorePath
+from prunus.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    from prunus.recipe.lottery_ticket import Found
+
+
+def ticket(
+    model: Model,
+    *,
+    data: DataName,
+    rounds: Annotated[int, Parameter(help="of pruning and training again")],
+    keep: Annotated[float, Parameter(help="part of what a layer has that it keeps in a round")] = 0.8,
+    rewind: Annotated[int, Parameter(help="the step that tickets return to")] = 0,
+    rewinding: Annotated[
+        Literal["weights", "learning-rate", "none"],
+        Parameter(help="what returns: weights and schedule, the schedule alone, or nothing (fine-tuning)"),
+    ] = "weights",
+    replicates: Annotated[int, Parameter(help="searches, with seeds from --seed on")] = 1,
+    controls: Annotated[
+        str,
+        Parameter(
+            help="separated by commas: reinit, shuffle, random, random-ratios, smart-ratio, inverted, one-shot, "
+            "corrupt-labels, corrupt-pixels"
+        ),
+    ] = "",
+    score: Annotated[str, Parameter(help="magnitude, movement, ..., or file.py:function")] = "magnitude",
+    scope: Annotated[str | None, Parameter(help="tensor, network, ...; default: the paper's for this model")] = None,
+    start: Annotated[
+        Literal["usual", "glorot", "he"] | None,
+        Parameter(help="how weights are drawn; default: glorot, as in the paper, but usual for ResNets and VGGs"),
+    ] = None,
+    steps: Annotated[int | None, Parameter(help="optimizer steps of a run; default: the paper's")] = None,
+    batch: int | None = None,
+    optimizer: Annotated[str | None, Parameter(help="sgd, adam or adamw")] = None,
+    learning_rate: float | None = None,
+    store: StorePath = Path("prunus-store"),
+    processes: Processes = 1,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Find lottery tickets in MODEL by iterative pruning, beside their controls.
+
+    Everything is kept in the store: asked again, nothing is trained again; killed, it goes on where it was.
+    """
+    from prunus.laboratory.task import code_of
+    from prunus.progress import shown
+    from prunus.recipe.lottery_ticket import hunt_tickets
+    from prunus.recipe.usual import ticket_task, usual_hunt
+    from prunus.store import Store
+
+    started = time.monotonic()
+    task = ticket_task(model, data, start)
+    settings = settings_of(model, steps=steps, batch=batch, optimizer=optimizer, learning_rate=learning_rate)
+    hunt = usual_hunt(task, settings, rounds=rounds, keep=keep)
+    if scope:
+        hunt = replace(hunt, scope=scope, keeps=hunt.keeps if scope == "tensor" else ())
+    hunt = replace(
+        hunt,
+        step=rewind,
+        rewind=rewinding,
+        score=score,
+        score_code=code_of("score", score) if ":" in score else None,
+        seeds=seeds_of(seed, replicates),
+        controls=tuple(name.strip() for name in controls.split(",") if name.strip()),
+    )
+    engine = engine_of(processes)
+    with shown() as progress:
+        found = hunt_tickets(hunt, Store(store), engine, progress)
+    if json:
+        print_json(
+            {
+                "model": model,
+                "data": data,
+                "seed": seed,
+                "density": found[-1].density,
+                "seconds": time.monotonic() - started,
+                "store": str(store),
+                "rounds": [_row(entry) for entry in found],
+            }
+        )
+        return
+    names = list(found[-1].controls)
+    rows = [
+        (
+            entry.round,
+            f"{100 * entry.density:.2f} %",
+            _mean(entry.accuracy),
+            f"{sum(entry.early_stop_step) / len(entry.early_stop_step):,.0f}",
+            *(_mean(entry.controls[name]) if name in entry.controls else "" for name in names),
+        )
+        for entry in found
+    ]
+    title = f"{model} on {data}: % right on test, mean and deviation over {replicates}"
+    print_table(title, ("round", "kept", "ticket", "least loss at step", *names), rows)
+    print(f"Everything is in {store}: `prunus lineage {store}`, `prunus report {store} -o page.html`.")
+
+
+def _row(entry: "Found") -> dict[str, Any]:
+    return {
+        "round": entry.round,
+        "density": entry.density,
+        "accuracy": list(entry.accuracy),
+        "controls": {name: list(values) for name, values in entry.controls.items()},
+        "early_stop_step": sum(entry.early_stop_step) / len(entry.early_stop_step),
+        "early_stop_steps": list(entry.early_stop_step),
+        "early_stop_accuracy": list(entry.early_stop_accuracy),
+        "id": entry.runs[0],
+        "ids": list(entry.runs),
+    }
+
+
+def _mean(values: tuple[float, ...]) -> str:
+    from statistics import mean, stdev
+
+    return f"{mean(values):.2f}" + (f" +- {stdev(values):.2f}" if len(values) > 1 else "")

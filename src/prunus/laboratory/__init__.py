@@ -1,0 +1,28 @@
+"""Experiments as pieces: weights, masks and training runs that name their parents, each made once.
+
+A piece is a frozen dataclass. Putting pieces together costs nothing; an engine makes those that the store does
+not hold yet, and whatever they stand on.
+"""
+
+from prunus.laboratory.connected import Connected
+from prunus.laboratory.engine import Engine, pool, serial
+from prunus.laboratory.masks import MaskFile, Pruned, Shuffled
+from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
+from prunus.laboratory.task import Task
+from prunus.laboratory.trained import Trained
+
+__all__ = [
+    "Acted",
+    "Connected",
+    "Drawn",
+    "Engine",
+    "MaskFile",
+    "Perturbed",
+    "Pruned",
+    "Rewound",
+    "Shuffled",
+    "Task",
+    "Trained",
+    "pool",
+    "serial",
+]

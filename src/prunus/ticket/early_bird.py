@@ -1,0 +1,90 @@
+"""Early-Bird tickets: which channels are worth keeping is settled long before training ends.
+
+Source: You et al. 2020, "Drawing early-bird tickets"; a channel's worth is the scale that BatchNorm gives it, as in
+Liu et al. 2017, "Learning efficient convolutional networks through network slimming".
+"""
+
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from prunus.errors import PrunusError
+from prunus.mask import Mask
+from prunus.pruning import prune
+from prunus.score import magnitude
+from prunus.tree import parameters
+
+
+class EarlyBird:
+    """Tells when the channels to keep have stopped changing: call `update` once an epoch.
+
+    The channels kept are the `density` of all with the largest BatchNorm scales |gamma|. The ticket is there once the
+    last `window` masks are in hand and the newest differs from none of the others in more than `threshold` of all
+    channels. Its state may be part of a checkpoint.
+
+    >>> model, early_bird = nn.BatchNorm1d(4), EarlyBird(0.5, window=3)
+    >>> [early_bird.update(model) for _ in range(3)]
+    [False, False, True]
+    """
+
+    def __init__(self, density: float, *, window: int = 5, threshold: float = 0.1) -> None:
+        if not 0 < density <= 1:
+            raise PrunusError(f"density {density} is outside (0, 1].")
+        if window < 2:
+            raise PrunusError(f"a window has two masks at least, found {window}.")
+        if not 0 <= threshold <= 1:
+            raise PrunusError(f"threshold {threshold} is outside [0, 1].")
+        self.density, self.window, self.threshold = density, window, threshold
+        self._masks: deque[Mask] = deque(maxlen=window)
+
+    def update(self, model: nn.Module) -> bool:
+        """Draw the mask of this epoch, and say whether it is the ticket.
+
+        Raises `PrunusError` for a model without BatchNorm scales.
+        """
+        mask = prune(_scales(model), magnitude, self.density, allow_empty=True)
+        self._masks.append(mask.to("cpu"))
+        return len(self._masks) == self.window and max(self.distances) <= self.threshold
+
+    @property
+    def mask(self) -> Mask:
+        """The newest mask: BatchNorm weight names to kept channels, bool (channels,), on the CPU."""
+        if not self._masks:
+            raise PrunusError("there is no mask before the first update.")
+        return self._masks[-1]
+
+    @property
+    def distances(self) -> list[float]:
+        """The parts of all channels in which the newest mask differs from the others in the window, oldest first."""
+        return [self.mask.distance(older) for older in list(self._masks)[:-1]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The masks of the window."""
+        return {"masks": [dict(mask) for mask in self._masks]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from the masks that `state_dict` gave."""
+        self._masks = deque(map(Mask, state["masks"]), maxlen=self.window)
+
+
+def penalty(model: nn.Module) -> Tensor:
+    """The sum of |gamma| over all BatchNorm scales, a scalar to be added to the loss, times 1e-4 in the paper.
+
+    Raises `PrunusError` for a model without BatchNorm scales.
+
+    >>> penalty(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(2))).item()
+    5.0
+    """
+    return torch.stack([scale.abs().sum() for scale in _scales(model).values()]).sum()
+
+
+def _scales(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The BatchNorm weights (channels,) of `model` by name, each once."""
+    scales = {id(layer.weight) for layer in model.modules() if isinstance(layer, _BatchNorm)}
+    found = {name: parameter for name, parameter in parameters(model).items() if id(parameter) in scales}
+    if not found:
+        raise PrunusError(f"{type(model).__name__} has no BatchNorm scales to rank channels by.")
+    return found

@@ -1,0 +1,166 @@
+"""Every field of every piece is in its identity; the table of changes has to have a line for each."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prunus import laboratory
+from prunus.laboratory import Acted, Connected, Drawn, MaskFile, Perturbed, Pruned, Rewound, Shuffled, Task, Trained
+from prunus.settings import Settings
+from prunus.store import identity, specification
+from prunus.store.identity import from_toml, hashed, to_toml
+
+from .benches import Given
+
+TASK = Task("lenet-300-100", "digits", "as read")
+FIRST, SECOND, THIRD = Given(None, "first"), Given(None, "second"), Given(None, "third")
+PIECES: dict[type, Any] = {
+    Drawn: Drawn(TASK, 0),
+    Trained: Trained(TASK, FIRST, Settings(steps=10), 0),
+    Pruned: Pruned(TASK, FIRST),
+    Shuffled: Shuffled(FIRST, 0),
+    MaskFile: MaskFile("its hash", Path("mask.safetensors")),
+    Rewound: Rewound(FIRST, SECOND),
+    Acted: Acted(FIRST, SECOND),
+    Perturbed: Perturbed(FIRST, SECOND, THIRD, "signs"),
+    Connected: Connected(TASK, FIRST, SECOND),
+}
+TASKS = {
+    "model": "lenet-5",
+    "data": "mnist",
+    "data_bytes": "changed",
+    "start": "glorot",
+    "corrupt": "labels",
+    "model_code": "hash",
+}
+SETTINGS = {
+    "epochs": (1, {"steps": None}),
+    "steps": 11,
+    "batch": 64,
+    "optimizer": "sgd",
+    "learning_rate": 1e-3,
+    "momentum": 0.8,
+    "weight_decay": 1e-4,
+    "decay": "cosine",
+    "drops": (0.5,),
+    "warm_up": 1,
+    "augment": True,
+    "label_smoothing": 0.1,
+    "precision": "bf16-mixed",
+}
+CHANGES: dict[type, dict[str, Any]] = {
+    Drawn: {"task": replace(TASK, data="mnist"), "seed": 1},
+    Trained: {
+        "task": replace(TASK, corrupt="pixels"),
+        "start": SECOND,
+        "settings": Settings(steps=11),
+        "seed": 1,
+        "mask": SECOND,
+        "frozen": True,
+        "until": 10,
+    },
+    Pruned: {
+        "task": replace(TASK, start="he"),
+        "trained": SECOND,
+        "keep": 0.8,
+        "keeps": (("fc3.weight", 0.9),),
+        "like": FIRST,
+        "within": FIRST,
+        "initial": FIRST,
+        "score": "movement",
+        "score_code": "hash",
+        "pattern": "channel(0)",
+        "scope": "network",
+        "seed": 1,
+    },
+    Shuffled: {"mask": SECOND, "seed": 1},
+    MaskFile: {"content": "another hash"},
+    Rewound: {"weights": THIRD, "schedule": THIRD},
+    Acted: {
+        "start": THIRD,
+        "mask": THIRD,
+        "kept": "redraw",
+        "pruned": "freeze",
+        "trained": THIRD,
+        "fresh": THIRD,
+        "seed": 1,
+    },
+    Perturbed: {"start": THIRD, "initial": FIRST, "mask": FIRST, "change": "noised", "amount": 0.5, "seed": 1},
+    Connected: {"task": replace(TASK, model="lenet-5"), "first": SECOND, "second": FIRST, "points": 31},
+}
+
+
+def changed(value: Any, name: str, other: Any) -> Any:
+    other, further = other if isinstance(other, tuple) and isinstance(other[-1], dict) else (other, {})
+    assert getattr(value, name) != other
+    return replace(value, **{name: other}, **further)
+
+
+def test_all_pieces_are_here() -> None:
+    public = {getattr(laboratory, name) for name in laboratory.__all__}
+    assert {part for part in public if isinstance(part, type) and hasattr(part, "make")} == PIECES.keys()
+
+
+@pytest.mark.parametrize("kind", PIECES, ids=lambda kind: kind.__name__)
+def test_the_table_has_every_field(kind: type) -> None:
+    deciding = {field.name for field in fields(kind) if not field.metadata.get("place")}  # type: ignore[arg-type]
+    assert CHANGES[kind].keys() == deciding
+    assert TASKS.keys() == {field.name for field in fields(Task)}
+    assert SETTINGS.keys() == {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind, changes in CHANGES.items() for name in changes],
+    ids=lambda part: part if isinstance(part, str) else part.__name__,
+)
+def test_every_field_of_every_piece_counts(kind: type, name: str) -> None:
+    assert identity(changed(PIECES[kind], name, CHANGES[kind][name])) != identity(PIECES[kind])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_field_of_a_task_counts(name: str) -> None:
+    assert identity(Drawn(changed(TASK, name, TASKS[name]), 0)) != identity(PIECES[Drawn])
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_setting_counts(name: str) -> None:
+    piece = PIECES[Trained]
+    assert identity(replace(piece, settings=changed(piece.settings, name, SETTINGS[name]))) != identity(piece)
+
+
+def test_where_a_mask_lies_does_not_count() -> None:
+    assert identity(MaskFile("its hash", Path("elsewhere"))) == identity(PIECES[MaskFile])
+
+
+@pytest.mark.parametrize("kind", PIECES, ids=lambda kind: kind.__name__)
+def test_equal_content_is_equal_and_comes_back_from_toml(kind: type) -> None:
+    piece = PIECES[kind]
+    copy = replace(piece)
+    assert copy is not piece
+    assert identity(copy) == identity(piece)
+    full = piece
+    for name, other in CHANGES[kind].items():
+        full = changed(full, name, other)
+    for one in (piece, full):
+        text = to_toml(specification(one))
+        assert hashed(from_toml(text)) == identity(one)
+        assert from_toml(text) == specification(one)
+
+
+def test_a_search_of_300_rounds() -> None:
+    """Each round names the mask, the start and the run before it, most of them more than once."""
+    drawn = Drawn(TASK, 0)
+    mask, run = None, Trained(TASK, drawn, Settings(steps=10), 0)
+    runs = [identity(run)]
+    for _ in range(300):
+        mask = Pruned(TASK, run, within=mask, initial=drawn, keep=0.8)
+        run = Trained(TASK, drawn, Settings(steps=10), 0, mask=mask)
+    last = identity(run)
+    while run.mask:
+        runs += [identity(run), identity(run.mask)]
+        run = run.mask.trained  # type: ignore[attr-defined]
+    assert last in runs
+    assert len(set(runs)) == 601
