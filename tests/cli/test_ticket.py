@@ -164,6 +164,7 @@ def test_people_get_a_table(prunus):
         (("--rewinding", "weigths"), ("--rewinding", "weigths")),
         (("--replicates", 0), ("replicates must be at least 1, found 0",)),
         (("--processes", 0), ("processes must be at least 1, found 0",)),
+        (("--address", "10.0.0.1:6379"), ("10.0.0.1:6379", "--engine ray")),
         (("--controls", "reinit,shufle"), ("unknown control 'shufle', did you mean 'shuffle'?",)),
         (("--score", "magnitud"), ("unknown score 'magnitud', did you mean 'magnitude'?",)),
         (("--score", "gone.py:mine"), ("gone.py",)),

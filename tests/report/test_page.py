@@ -1,5 +1,6 @@
 """The page as text: what is in it, what never gets in, and what is said of a store that is not as it should be."""
 
+import json
 import re
 import sys
 from collections import Counter
@@ -82,7 +83,8 @@ def test_names_from_the_store_stay_text(store):
     store.keep_study(tickets | {"title": "other"})
     keep_connection(store, HOSTILE)
     keep_table(store, HOSTILE)
-    store.keep_study({"kind": "<b onerror=alert(1)>", "title": HOSTILE})
+    hostile = {"kind": "<b onerror=alert(1)>", "title": HOSTILE}
+    (store.path / "studies" / "written-by-hand.json").write_text(json.dumps(hostile))
     made(store, Trained(Drawn(Task(HOSTILE, HOSTILE), 0), 0, 1.0, note=HOSTILE))
     made(store, Drawn(Task(HOSTILE, HOSTILE), 0))
     page = render(store)

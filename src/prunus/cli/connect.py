@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prunus.cli.experiments import engine_of, seeds_of, settings_of
-from prunus.cli.options import DataName, Json, Model, Processes, Seed, StorePath
+from prunus.cli.options import Address, DataName, EngineName, Json, Model, Processes, Seed, StorePath
 from prunus.cli.output import print_json, print_table
 from prunus.errors import PrunusError
 
@@ -35,6 +35,8 @@ def connect(
     learning_rate: float | None = None,
     start: Annotated[str | None, Parameter(help="usual, glorot or he; default: the paper's")] = None,
     store: StorePath = Path("prunus-store"),
+    engine: EngineName = "local",
+    address: Address = None,
     processes: Processes = 1,
     seed: Seed = 0,
     json: Json = False,
@@ -67,9 +69,9 @@ def connect(
     network = task.network()
     held = _mask_for(network, mask) if mask else None
     pairs = [twins(task, settings, at, one, mask=held, points=points) for one in seeds_of(seed, replicates)]
-    engine = engine_of(processes)
+    chosen = engine_of(engine, address, processes)
     with shown() as progress:
-        found = measure(pairs, Store(store), engine, progress)
+        found = measure(pairs, Store(store), chosen, progress)
     if json:
         worst = max(found, key=lambda one: one.barrier)
         print_json(

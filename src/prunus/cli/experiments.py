@@ -6,12 +6,17 @@ from typing import Any
 from prunus.errors import PrunusError
 
 
-def engine_of(processes: int) -> Any:
-    """The engine that so many processes are."""
+def engine_of(name: str, address: str | None, processes: int) -> Any:
+    """The engine called `name`, on the cluster at `address` or in so many processes."""
     from prunus.laboratory import pool, serial
+    from prunus.laboratory.engine import ray
 
     if processes < 1:
         raise PrunusError(f"processes must be at least 1, found {processes}.")
+    if name == "ray":
+        return ray(address)
+    if address is not None:
+        raise PrunusError(f"address '{address}' is for --engine ray.")
     return serial if processes == 1 else pool(processes)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from prunus.cli.experiments import engine_of, seeds_of, settings_of
-from prunus.cli.options import DataName, Json, Model, Processes, Seed, StorePath
+from prunus.cli.options import Address, DataName, EngineName, Json, Model, Processes, Seed, StorePath
 from prunus.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def ticket(
     optimizer: Annotated[str | None, Parameter(help="sgd, adam or adamw")] = None,
     learning_rate: float | None = None,
     store: StorePath = Path("prunus-store"),
+    engine: EngineName = "local",
+    address: Address = None,
     processes: Processes = 1,
     seed: Seed = 0,
     json: Json = False,
@@ -74,9 +76,9 @@ def ticket(
         seeds=seeds_of(seed, replicates),
         controls=tuple(name.strip() for name in controls.split(",") if name.strip()),
     )
-    engine = engine_of(processes)
+    chosen = engine_of(engine, address, processes)
     with shown() as progress:
-        found = hunt_tickets(hunt, Store(store), engine, progress)
+        found = hunt_tickets(hunt, Store(store), chosen, progress)
     if json:
         print_json(
             {
