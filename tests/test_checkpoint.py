@@ -148,3 +148,10 @@ def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
     assert len({copy.read_bytes() for copy in copies}) == 1
     assert read_metadata(copies[0]) == notes
     assert torch.equal(read_weights(copies[0])["weight"], torch.ones(3))
+
+
+def test_written_files_can_be_read_by_whom_the_folder_says(tmp_path: Path) -> None:
+    """Oracle: a file that Python makes beside it."""
+    write_weights(tmp_path / "a.safetensors", {"weight": torch.ones(3)})
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
