@@ -25,7 +25,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.touch(exist_ok=False)
+        temporary.touch()
         mode = temporary.stat().st_mode  # what new files have here; some writers make theirs private
         yield temporary
         with open(temporary, "rb") as file:
