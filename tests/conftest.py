@@ -1,11 +1,13 @@
 """What every test shares."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 settings.register_profile("prunus", deadline=None, max_examples=50, derandomize="CI" in os.environ)
 settings.load_profile("prunus")
@@ -26,3 +28,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def steps():
+    """How many optimizer steps were taken so far, by anybody."""
+    counter = Counter()
+    handle = register_optimizer_step_post_hook(lambda *_: counter.update(["steps"]))
+    yield lambda: counter["steps"]
+    handle.remove()

@@ -1,45 +1,27 @@
 """`prunus connect`: twins of one start, two files of weights, and what it refuses."""
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from prunus import models
 from prunus.data import load
 from prunus.mask import Mask
 from prunus.snapshot import Snapshot
 
+from .refusals import refused
+
 NETWORK = ("lenet-300-100", "--data", "digits")
 SHORT = (*NETWORK, "--steps", 12, "--batch", 60, "--points", 3)
-
-
-@pytest.fixture
-def steps():
-    """How many optimizer steps were taken so far, by anybody."""
-    counter = Counter()
-    handle = register_optimizer_step_post_hook(lambda *_: counter.update(["steps"]))
-    yield lambda: counter["steps"]
-    handle.remove()
 
 
 def connect(prunus, *more):
     outcome = prunus("connect", *SHORT, *more, "--json")
     assert outcome.code == 0, outcome.err
     return outcome.json
-
-
-def refused(outcome, *words):
-    assert outcome.code == 2, outcome.out
-    assert "Traceback" not in outcome.err
-    assert outcome.out == ""
-    message = " ".join(outcome.err.replace("│", " ").split())
-    for word in words:
-        assert word in message, message
 
 
 def barrier(path):

@@ -3,12 +3,10 @@
 import json
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from prunus import models
 from prunus.data import load
@@ -16,31 +14,15 @@ from prunus.evaluation import evaluate
 from prunus.mask import Mask
 from prunus.snapshot import Snapshot
 
+from .refusals import refused
+
 SHORT = ("lenet-300-100", "--data", "digits", "--rounds", 1, "--steps", 12, "--batch", 60)
-
-
-@pytest.fixture
-def steps():
-    """How many optimizer steps were taken so far, by anybody."""
-    counter = Counter()
-    handle = register_optimizer_step_post_hook(lambda *_: counter.update(["steps"]))
-    yield lambda: counter["steps"]
-    handle.remove()
 
 
 def ticket(prunus, *more):
     outcome = prunus("ticket", *SHORT, *more, "--json")
     assert outcome.code == 0, outcome.err
     return outcome.json
-
-
-def refused(outcome, *words):
-    assert outcome.code == 2, outcome.out
-    assert "Traceback" not in outcome.err
-    assert outcome.out == ""
-    message = " ".join(outcome.err.replace("│", " ").split())
-    for word in words:
-        assert word in message, message
 
 
 def test_the_json_is_that_of_the_contract(prunus):

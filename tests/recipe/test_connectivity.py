@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from prunus.errors import PrunusError
 from prunus.holding import hold
@@ -27,15 +26,6 @@ SETTINGS = Settings(steps=24, batch=60, optimizer="adam", learning_rate=5e-3, de
 HUNT = Hunt(TASK, SETTINGS, rounds=1, keep=0.3, seeds=(0, 1))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture
-def steps():
-    """How many optimizer steps were taken so far, by anybody."""
-    counter = Counter()
-    handle = register_optimizer_step_post_hook(lambda *_: counter.update(["steps"]))
-    yield lambda: counter["steps"]
-    handle.remove()
 
 
 def weights(store: Store, piece) -> dict[str, Tensor]:

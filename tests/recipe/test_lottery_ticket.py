@@ -6,7 +6,6 @@ from math import sqrt
 
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from prunus.errors import PrunusError
 from prunus.evaluation import evaluate
@@ -38,15 +37,6 @@ def hunt(**changes) -> Hunt:
     """Two rounds that halve each layer, but keep 90 % of the last one."""
     usual = Hunt(TASK, SETTINGS, rounds=2, keep=0.5, keeps=(("fc3.weight", 0.9),))
     return replace(usual, **changes)
-
-
-@pytest.fixture
-def steps():
-    """How many optimizer steps were taken so far, by anybody."""
-    counter = Counter()
-    handle = register_optimizer_step_post_hook(lambda *_: counter.update(["steps"]))
-    yield lambda: counter["steps"]
-    handle.remove()
 
 
 def kinds(store: Store) -> Counter:

@@ -98,7 +98,7 @@ def ticket(
             entry.round,
             f"{100 * entry.density:.2f} %",
             _mean(entry.accuracy),
-            f"{sum(entry.early_stop_step) / len(entry.early_stop_step):,.0f}",
+            f"{entry.mean_early_stop_step:,.0f}",
             *(_mean(entry.controls[name]) if name in entry.controls else "" for name in names),
         )
         for entry in found
@@ -114,7 +114,7 @@ def _row(entry: "Found") -> dict[str, Any]:
         "density": entry.density,
         "accuracy": list(entry.accuracy),
         "controls": {name: list(values) for name, values in entry.controls.items()},
-        "early_stop_step": sum(entry.early_stop_step) / len(entry.early_stop_step),
+        "early_stop_step": entry.mean_early_stop_step,
         "early_stop_steps": list(entry.early_stop_step),
         "early_stop_accuracy": list(entry.early_stop_accuracy),
         "id": entry.runs[0],

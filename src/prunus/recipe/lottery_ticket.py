@@ -191,6 +191,11 @@ class Found:
     controls: Mapping[str, tuple[float, ...]]
     runs: tuple[str, ...]
 
+    @property
+    def mean_early_stop_step(self) -> float:
+        """The mean over the replicates."""
+        return sum(self.early_stop_step) / len(self.early_stop_step)
+
 
 def hunt_tickets(hunt: Hunt, store: Store, engine: Engine = serial, progress: Progress = silent) -> list[Found]:
     """Find the tickets of all replicates with their controls; what `store` holds already is not made again.
