@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from prunus.data import Data
+from prunus.denormals import flushed
 from prunus.errors import DivergedError, PrunusError
 from prunus.evaluation import device_of, first_not_finite, mode, not_finite_parameter
 from prunus.progress import Progress, silent
@@ -114,6 +115,7 @@ def train(
     run = _Run(model, optimizer, stateful, losses, host, identity)
 
     with (
+        flushed(),
         _own_noise(batches.device),
         mode(model, training=True),
         _rates(optimizer, settings, total) as set_rates,

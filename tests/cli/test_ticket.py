@@ -133,6 +133,16 @@ def test_people_get_a_table(prunus):
         assert words in outcome.out
 
 
+def test_controls_at_chosen_rounds(prunus, steps):
+    options = ("--data", "digits", "--steps", 12, "--rounds", 2, "--controls", "reinit", "--controls-at", "1")
+    table = prunus("ticket", "lenet-300-100", *options)
+    assert table.code == 0, table.err
+    assert "reinit" in table.out
+    assert steps() == 4 * 12
+    rounds = prunus("ticket", "lenet-300-100", *options, "--json").json["rounds"]
+    assert [list(entry["controls"]) for entry in rounds] == [[], ["reinit"], []]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -148,6 +158,8 @@ def test_people_get_a_table(prunus):
         (("--processes", 0), ("processes must be at least 1, found 0",)),
         (("--address", "10.0.0.1:6379"), ("10.0.0.1:6379", "--engine ray")),
         (("--controls", "reinit,shufle"), ("unknown control 'shufle', did you mean 'shuffle'?",)),
+        (("--controls-at", "1,one"), ("controls-at '1,one' is not whole numbers separated by commas",)),
+        (("--controls-at", "1,2"), ("there is no round 2 to have controls at, only 1 to 1",)),
         (("--score", "magnitud"), ("unknown score 'magnitud', did you mean 'magnitude'?",)),
         (("--score", "gone.py:mine"), ("gone.py",)),
         (("--scope", "networks"), ("unknown scope 'networks', did you mean 'network'?",)),

@@ -34,6 +34,9 @@ def ticket(
             "corrupt-labels, corrupt-pixels"
         ),
     ] = "",
+    controls_at: Annotated[
+        str, Parameter(help="rounds that have controls, separated by commas; default: every round")
+    ] = "",
     score: Annotated[str, Parameter(help="magnitude, movement, ..., or file.py:function")] = "magnitude",
     scope: Annotated[str | None, Parameter(help="tensor, network, ...; default: the paper's for this model")] = None,
     start: Annotated[
@@ -75,6 +78,7 @@ def ticket(
         score_code=code_of("score", score) if ":" in score else None,
         seeds=seeds_of(seed, replicates),
         controls=tuple(name.strip() for name in controls.split(",") if name.strip()),
+        controls_at=_numbers("controls-at", controls_at) if controls_at else None,
     )
     chosen = engine_of(engine, address, processes)
     with shown() as progress:
@@ -92,20 +96,28 @@ def ticket(
             }
         )
         return
-    names = list(found[-1].controls)
     rows = [
         (
             entry.round,
             f"{100 * entry.density:.2f} %",
             _mean(entry.accuracy),
             f"{entry.mean_early_stop_step:,.0f}",
-            *(_mean(entry.controls[name]) if name in entry.controls else "" for name in names),
+            *(_mean(entry.controls[name]) if name in entry.controls else "" for name in hunt.controls),
         )
         for entry in found
     ]
     title = f"{model} on {data}: % right on test, mean and deviation over {replicates}"
-    print_table(title, ("round", "kept", "ticket", "least loss at step", *names), rows)
+    print_table(title, ("round", "kept", "ticket", "least loss at step", *hunt.controls), rows)
     print(f"Everything is in {store}: `prunus lineage {store}`, `prunus report {store} -o page.html`.")
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    from prunus.errors import PrunusError
+
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError as error:
+        raise PrunusError(f"{option} '{text}' is not whole numbers separated by commas.") from error
 
 
 def _row(entry: "Found") -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Hunt:
 
     `keeps` are parts of single tensors, as (name, part). Tickets rewind to `step`: "weights" returns to the weights
     and schedule of that step, "learning-rate" to its schedule alone, "none" goes on at the last learning rate. `seeds`
-    are the replicates: each draws weights and data order of its own. `controls` are names in `CONTROLS`.
+    are the replicates: each draws weights and data order of its own. `controls` are names in `CONTROLS`, each trained
+    at every round, or at the rounds `controls_at`.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class Hunt:
     scope: str = "tensor"
     seeds: tuple[int, ...] = (0,)
     controls: tuple[str, ...] = ()
+    controls_at: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.rounds < 0:
@@ -58,6 +60,12 @@ class Hunt:
         for control in self.controls:
             if control not in CONTROLS:
                 raise unknown("control", control, CONTROLS)
+        if beyond := [number for number in self.controls_at or () if not 1 <= number <= self.rounds]:
+            raise PrunusError(f"there is no round {beyond[0]} to have controls at, only 1 to {self.rounds}.")
+
+    def controls_of(self, number: int) -> tuple[str, ...]:
+        """The controls that round `number` has."""
+        return self.controls if self.controls_at is None or number in self.controls_at else ()
 
 
 def check_step(task: Task, settings: Settings, step: int) -> None:
@@ -89,7 +97,7 @@ def search(hunt: Hunt, seed: int) -> list[Round]:
     moment: Piece = Trained(hunt.task, drawn, hunt.settings, seed, until=hunt.step) if hunt.step else drawn
     dense = ticket = Trained(hunt.task, moment, hunt.settings, seed)
     rounds, mask = [Round(None, dense)], None
-    for _ in range(hunt.rounds):
+    for number in range(1, hunt.rounds + 1):
         mask = Pruned(
             hunt.task,
             ticket,
@@ -110,7 +118,7 @@ def search(hunt: Hunt, seed: int) -> list[Round]:
         else:
             ticket = Trained(hunt.task, Rewound(ticket, drawn), at_last_rate(hunt.settings), seed, mask=mask)
         scene = Scene(hunt, seed, moment, dense, mask)
-        rounds.append(Round(mask, ticket, {name: CONTROLS[name](scene) for name in hunt.controls}))
+        rounds.append(Round(mask, ticket, {name: CONTROLS[name](scene) for name in hunt.controls_of(number)}))
     return rounds
 
 
