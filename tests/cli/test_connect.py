@@ -204,7 +204,7 @@ def test_files_that_do_not_fit(prunus, ends):
         (("--replicates", 0), ("replicates must be at least 1, found 0",)),
         (("--processes", 0), ("processes must be at least 1, found 0",)),
         (("--address", "10.0.0.1:6379"), ("10.0.0.1:6379", "--engine ray")),
-        (("--start", "glorott"), ("unknown start 'glorott', did you mean 'glorot'?",)),
+        (("--start", "glorott"), ("--start", "glorott")),
         (("--optimizer", "adm"), ("unknown optimizer 'adm', did you mean 'adam'?",)),
         (("--data", "digit"), ("unknown data 'digit', did you mean 'digits'?",)),
     ],

@@ -61,6 +61,13 @@ def test_moments_per_channel_against_torch() -> None:
     torch.testing.assert_close(deviation.double(), expected, rtol=1e-6, atol=0)
 
 
+def test_normalising_leaves_floats_as_they_were() -> None:
+    train = load("digits").train
+    raw = train.inputs[:5].float()
+    assert train.normalise(raw).equal(train.normalise(train.inputs[:5]))
+    assert raw.equal(train.inputs[:5].float())
+
+
 @pytest.mark.parametrize(("total", "apart"), [(10, 3), (60_000, 5000), (7, 7), (5, 0)])
 def test_set_apart_takes_the_asked_number_of_rows_from_everywhere(total: int, apart: int) -> None:
     rest, chosen = (part.tolist() for part in _set_apart(total, apart))

@@ -45,6 +45,15 @@ def test_points_barrier_and_distance() -> None:
     assert json.dumps(again) == json.dumps(found.metrics)
 
 
+def test_the_training_error_is_that_of_the_first_rows() -> None:
+    rows = PLAIN.read().train
+    model = network(PLAIN, FIRST)  # type: ignore[arg-type]
+    with torch.no_grad():
+        wrong = (model(rows.normalise(rows.inputs[:8])).argmax(1) != rows.labels[:8]).float().mean()
+    found = make(Connected(PLAIN, Given(FIRST), Given(SECOND), points=2, rows=8)).metrics
+    assert found["errors"]["train"][0] == pytest.approx(100 * float(wrong))
+
+
 def test_a_network_and_itself() -> None:
     found = make(Connected(PLAIN, Given(FIRST), Given(FIRST), points=3)).metrics
     assert found["barrier"] == {"train": 0.0, "test": 0.0}

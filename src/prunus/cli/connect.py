@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prunus.cli.experiments import engine_of, seeds_of, settings_of
-from prunus.cli.options import Address, DataName, EngineName, Json, Model, Processes, Seed, StorePath
+from prunus.cli.experiments import Place, Training, seeds_of
+from prunus.cli.options import DataName, Json, Model, Seed
 from prunus.cli.output import print_json, print_table
 from prunus.errors import PrunusError
 
@@ -29,15 +29,8 @@ def connect(
     ] = None,
     replicates: Annotated[int, Parameter(help="pairs, with seeds from --seed on")] = 1,
     points: Annotated[int, Parameter(help="places on the line, both ends included")] = 30,
-    steps: Annotated[int | None, Parameter(help="optimizer steps of a run; default: the paper's")] = None,
-    batch: int | None = None,
-    optimizer: Annotated[str | None, Parameter(help="sgd, adam or adamw")] = None,
-    learning_rate: float | None = None,
-    start: Annotated[str | None, Parameter(help="usual, glorot or he; default: the paper's")] = None,
-    store: StorePath = Path("prunus-store"),
-    engine: EngineName = "local",
-    address: Address = None,
-    processes: Processes = 1,
+    training: Training = Training(),
+    place: Place = Place(),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -64,14 +57,14 @@ def connect(
     from prunus.recipe.usual import ticket_task
     from prunus.store import Store
 
-    task = ticket_task(model, data, start)
-    settings = settings_of(model, steps=steps, batch=batch, optimizer=optimizer, learning_rate=learning_rate)
+    task = ticket_task(model, data, training.start)
+    settings = training.settings(model)
     network = task.network()
     held = _mask_for(network, mask) if mask else None
     pairs = [twins(task, settings, at, one, mask=held, points=points) for one in seeds_of(seed, replicates)]
-    chosen = engine_of(engine, address, processes)
+    chosen = place.chosen_engine()
     with shown() as progress:
-        found = measure(pairs, Store(store), chosen, progress)
+        found = measure(pairs, Store(place.store), chosen, progress)
     if json:
         worst = max(found, key=lambda one: one.barrier)
         print_json(
@@ -123,9 +116,9 @@ def _between(model: str, data: str, ends: tuple[Path, Path], points: int, progre
         models.build(model, loaded),
         read_weights(ends[0]),
         read_weights(ends[1]),
-        {"train": loaded.train, "test": loaded.test()},
+        {"train": loaded.train.first(10_000), "test": loaded.test()},
         points=points,
-        recalibrate=[inputs for inputs, _ in loaded.train.batches(256, most=40)],
+        recalibrate=loaded.calibration,
         progress=progress,
     )
     walked = tuple(zip(path.parts, path.errors["train"], path.errors["test"], strict=True))

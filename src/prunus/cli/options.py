@@ -1,7 +1,7 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -24,9 +24,3 @@ Weights = Annotated[Path, Parameter(name="--weights", help=".safetensors, .prunu
 Out = Annotated[Path, Parameter(name=["--output", "-o"], help="the file to write, whole or not at all")]
 Seed = Annotated[int, Parameter(name="--seed", help="fixes every random draw")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="one JSON object as the last line of stdout")]
-StorePath = Annotated[Path, Parameter(name="--store", help="the folder that keeps every run; made if it is missing")]
-Processes = Annotated[int, Parameter(name="--processes", help="runs at a time, each on one core")]
-EngineName = Annotated[
-    Literal["local", "ray"], Parameter(name="--engine", help="this machine, or all cores of a Ray cluster")
-]
-Address = Annotated[str | None, Parameter(name="--address", help="of the Ray cluster; default: one on this machine")]

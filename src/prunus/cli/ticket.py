@@ -2,13 +2,12 @@
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from prunus.cli.experiments import engine_of, seeds_of, settings_of
-from prunus.cli.options import Address, DataName, EngineName, Json, Model, Processes, Seed, StorePath
+from prunus.cli.experiments import Place, Training, seeds_of
+from prunus.cli.options import DataName, Json, Model, Seed
 from prunus.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -39,18 +38,8 @@ def ticket(
     ] = "",
     score: Annotated[str, Parameter(help="magnitude, movement, ..., or file.py:function")] = "magnitude",
     scope: Annotated[str | None, Parameter(help="tensor, network, ...; default: the paper's for this model")] = None,
-    start: Annotated[
-        Literal["usual", "glorot", "he"] | None,
-        Parameter(help="how weights are drawn; default: glorot, as in the paper, but usual for ResNets and VGGs"),
-    ] = None,
-    steps: Annotated[int | None, Parameter(help="optimizer steps of a run; default: the paper's")] = None,
-    batch: int | None = None,
-    optimizer: Annotated[str | None, Parameter(help="sgd, adam or adamw")] = None,
-    learning_rate: float | None = None,
-    store: StorePath = Path("prunus-store"),
-    engine: EngineName = "local",
-    address: Address = None,
-    processes: Processes = 1,
+    training: Training = Training(),
+    place: Place = Place(),
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -65,8 +54,8 @@ def ticket(
     from prunus.store import Store
 
     started = time.monotonic()
-    task = ticket_task(model, data, start)
-    settings = settings_of(model, steps=steps, batch=batch, optimizer=optimizer, learning_rate=learning_rate)
+    task = ticket_task(model, data, training.start)
+    settings = training.settings(model)
     hunt = usual_hunt(task, settings, rounds=rounds, keep=keep)
     if scope:
         hunt = replace(hunt, scope=scope, keeps=hunt.keeps if scope == "tensor" else ())
@@ -80,9 +69,9 @@ def ticket(
         controls=tuple(name.strip() for name in controls.split(",") if name.strip()),
         controls_at=_numbers("controls-at", controls_at) if controls_at else None,
     )
-    chosen = engine_of(engine, address, processes)
+    chosen = place.chosen_engine()
     with shown() as progress:
-        found = hunt_tickets(hunt, Store(store), chosen, progress)
+        found = hunt_tickets(hunt, Store(place.store), chosen, progress)
     if json:
         print_json(
             {
@@ -91,7 +80,7 @@ def ticket(
                 "seed": seed,
                 "density": found[-1].density,
                 "seconds": time.monotonic() - started,
-                "store": str(store),
+                "store": str(place.store),
                 "rounds": [_row(entry) for entry in found],
             }
         )
@@ -108,7 +97,9 @@ def ticket(
     ]
     title = f"{model} on {data}: % right on test, mean and deviation over {replicates}"
     print_table(title, ("round", "kept", "ticket", "least loss at step", *hunt.controls), rows)
-    print(f"Everything is in {store}: `prunus lineage {store}`, `prunus report {store} -o page.html`.")
+    print(
+        f"Everything is in {place.store}: `prunus lineage {place.store}`, `prunus report {place.store} -o page.html`."
+    )
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

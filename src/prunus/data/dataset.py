@@ -38,7 +38,11 @@ class Split:
 
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw inputs (B, C, H, W), bytes or floats, as normalised floats of the same shape."""
-        return raw.sub(self.offset[:, None, None]).mul_(self._factor)
+        return raw.to(self.offset.dtype, copy=True).sub_(self.offset[:, None, None]).mul_(self._factor)
+
+    def first(self, rows: int) -> "Split":
+        """The part of its first `rows` rows."""
+        return replace(self, inputs=self.inputs[:rows], labels=self.labels[:rows])
 
     def batches(self, size: int, *, most: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The first `most` batches of `size` (inputs, labels) in order, normalised; the last may be smaller."""
@@ -67,6 +71,11 @@ class Data:
         """(channels, height, width) of one input."""
         channels, height, width = self.train.inputs.shape[1:]
         return channels, height, width
+
+    @property
+    def calibration(self) -> list[Tensor]:
+        """Normalised training inputs, 40 batches of 256, that BatchNorm statistics are estimated anew from."""
+        return [inputs for inputs, _ in self.train.batches(256, most=40)]
 
     def test(self) -> Split:
         """The test part, read from the disk at the first call: to report with, never to choose with."""

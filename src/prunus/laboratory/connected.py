@@ -12,12 +12,16 @@ from prunus.ticket.noise import quiet
 
 @dataclass(frozen=True, eq=False)
 class Connected:
-    """Errors on the line between two networks of one task: on the training and the test part, at `points` points."""
+    """Errors on the line between two networks of one task, at `points` points.
+
+    They are those on the test part, and on the first `rows` rows of the training part.
+    """
 
     task: Task
     first: Piece
     second: Piece
     points: int = 30
+    rows: int = 10_000
 
     def make(self, bench: Bench) -> Outcome:
         """Walk the line."""
@@ -28,9 +32,9 @@ class Connected:
                 model,
                 _state(bench.result(self.first)),
                 _state(bench.result(self.second)),
-                {"train": data.train, "test": data.test()},
+                {"train": data.train.first(self.rows), "test": data.test()},
                 points=self.points,
-                recalibrate=[inputs for inputs, _ in data.train.batches(256, most=40)],
+                recalibrate=data.calibration,
                 progress=bench.progress,
             )
         metrics: dict[str, Any] = asdict(path)

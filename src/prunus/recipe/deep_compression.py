@@ -341,7 +341,7 @@ class _Run:
                     stateful={"sharing": sharing},
                 )
             self.load(_halved(self.state()))
-            recalibrate(self.model, (inputs for inputs, _ in self.data.train.batches(256, most=40)))
+            recalibrate(self.model, self.data.calibration)
             return _halved(self.state())
 
         return self.work.stage(f"quantised-{round_}", make)
