@@ -121,14 +121,14 @@ def shown(row: dict[str, object]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200, help="rounds per case; a tenth of it for ResNet-20")
+    parser.add_argument("--rounds", type=int, default=200, help="rounds per case; fewer of ResNet-20 at large batches")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{'model':14} {'optimizer':14} {'batch':>5} {'phase':6}{'dense, ms':>10}   {'x with hold':22} x with prune")
     rows = []
     for name, optimizer, batch in CASES:
-        rounds = options.rounds if name == "lenet-300-100" else max(10, options.rounds // 10)
+        rounds = options.rounds if name == "lenet-300-100" else max(15, options.rounds * 16 // batch)
         for row in measure(name, optimizer, batch, rounds):
             print(shown(row), flush=True)
             rows.append(row)
