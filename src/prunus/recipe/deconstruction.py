@@ -41,7 +41,7 @@ CRITERIA = (
 
 _FREE = ("redraw", "permute", "reshuffle", "random_signed_constant")
 _SIGNED = ("redraw_signed", "permute_signed", "reshuffle_signed", "signed_constant")
-_ALIKE = 0.2  # points: nearer than that is as good (Frankle et al. 2020, section 3)
+_ALIKE = 0.2  # points: nearer than that is as good, as in Frankle et al. 2020
 
 
 @dataclass(frozen=True)

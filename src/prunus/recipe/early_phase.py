@@ -1,6 +1,6 @@
 """The early phase of training: from which step on do tickets train well, and what of their weights do they need then?
 
-Source: Frankle, Schwab & Morcos 2020, "The early phase of neural network training", sections 4 and 5.
+Source: Frankle, Schwab & Morcos 2020, "The early phase of neural network training".
 """
 
 from collections.abc import Mapping
