@@ -39,8 +39,12 @@ CRITERIA = (
 )
 """Scores of the paper's figure 3; "magnitude" is its large final."""
 
-_FREE = ("redraw", "permute", "reshuffle", "random_signed_constant")
-_SIGNED = ("redraw_signed", "permute_signed", "reshuffle_signed", "signed_constant")
+GROUPS = {
+    "signed": ("redraw_signed", "permute_signed", "reshuffle_signed", "signed_constant"),
+    "unsigned": ("redraw", "permute", "reshuffle", "random_signed_constant"),
+}
+"""Mask-1 actions that keep the signs, and the same ones that do not."""
+
 _ALIKE = 0.2  # points: nearer than that is as good, as in Frankle et al. 2020
 
 
@@ -125,14 +129,21 @@ def _acted(scene: Scene, kept: str = "rewind", pruned: str = "zero") -> Trained:
 
 @dataclass(frozen=True)
 class Statement:
-    """What was published: networks after `first` are "better than", "like" or "no worse than" those after `second`."""
+    """What was published: networks after `first` are "better than", "like" or "no worse than" those after `second`.
 
-    first: tuple[str, ...]
+    Both are scores, actions, or names in `GROUPS`, of which the mean over the members counts.
+    """
+
+    first: str
     relation: str
-    second: tuple[str, ...]
+    second: str
 
     def __str__(self) -> str:
-        return f"{', '.join(self.first)}: {self.relation} {', '.join(self.second)}"
+        return f"{self.first} {self.relation} {self.second}"
+
+    def members(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The scores or actions on both sides."""
+        return GROUPS.get(self.first, (self.first,)), GROUPS.get(self.second, (self.second,))
 
 
 RELATIONS: dict[str, Callable[[Difference], bool]] = {
@@ -146,19 +157,19 @@ A "like" with a wide error says no more than that no difference was seen.
 """
 
 PUBLISHED = (
-    Statement(("magnitude",), "like", ("magnitude_increase",)),
-    Statement(("magnitude",), "better than", ("movement",)),
-    Statement(("magnitude_increase",), "better than", ("movement",)),
-    Statement(("movement",), "better than", ("chance",)),
-    Statement(("chance",), "better than", ("small_final",)),
-    Statement(_SIGNED, "like", ("rewind",)),
-    Statement(_SIGNED, "better than", _FREE),
-    Statement(("zero",), "better than", ("freeze",)),
-    Statement(("freeze_zero_mask",), "better than", ("freeze",)),
-    Statement(("freeze_zero_mask",), "like", ("zero",)),
-    Statement(("freeze_zero_all",), "no worse than", ("zero",)),
+    Statement("magnitude", "like", "magnitude_increase"),
+    Statement("magnitude", "better than", "movement"),
+    Statement("magnitude_increase", "better than", "movement"),
+    Statement("movement", "better than", "chance"),
+    Statement("chance", "better than", "small_final"),
+    Statement("signed", "like", "rewind"),
+    Statement("signed", "better than", "unsigned"),
+    Statement("zero", "better than", "freeze"),
+    Statement("freeze_zero_mask", "better than", "freeze"),
+    Statement("freeze_zero_mask", "like", "zero"),
+    Statement("freeze_zero_all", "no worse than", "zero"),
 )
-"""What figures 3 to 5 of the paper are read as; a group stands for the mean of its members."""
+"""What figures 3 to 5 of the paper are read as."""
 
 
 @dataclass(frozen=True)
@@ -184,11 +195,7 @@ class Deconstruction:
     def verdicts(self) -> list[Verdict]:
         """What became of the published statements about what was measured."""
         lines = {**self.criteria, **self.kept, **self.pruned}
-        return [
-            _judged(statement, lines)
-            for statement in PUBLISHED
-            if lines.keys() >= {*statement.first, *statement.second}
-        ]
+        return [_judged(one, lines) for one in PUBLISHED if lines.keys() >= {*sum(one.members(), ())}]
 
 
 def deconstruct(plan: Plan, store: Store, engine: Engine = serial, progress: Progress = silent) -> Deconstruction:
@@ -208,7 +215,7 @@ def deconstruct(plan: Plan, store: Store, engine: Engine = serial, progress: Pro
 
 
 def _judged(statement: Statement, lines: Mapping[str, tuple[Measured, ...]]) -> Verdict:
-    first, second = ([one for name in names for one in lines[name]] for names in (statement.first, statement.second))
+    first, second = ([one for name in side for one in lines[name]] for side in statement.members())
     found = difference(first, second)
     return Verdict(statement, found, RELATIONS[statement.relation](found))
 
@@ -233,5 +240,8 @@ def _keep(plan: Plan, found: Deconstruction, store: Store) -> None:
         ]
         for one in found.verdicts()
     ]
-    note = "Differences in points of accuracy, mean over the rounds, and their standard error over the replicates."
+    note = (
+        "Differences in points of accuracy, mean over the rounds, and their standard error over the replicates. "
+        + " ".join(f"{name.capitalize()}: {', '.join(members)}." for name, members in GROUPS.items())
+    )
     keep_cells(store, f"Published statements: {where}", ["statement", "difference", "holds"], rows, note)

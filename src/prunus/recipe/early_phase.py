@@ -5,6 +5,7 @@ Source: Frankle, Schwab & Morcos 2020, "The early phase of neural network traini
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from prunus.errors import PrunusError, unknown
 from prunus.laboratory import Drawn, Engine, Perturbed, Trained, serial
@@ -39,6 +40,9 @@ class Plan:
         for name in self.changes:
             if name not in CHANGES:
                 raise unknown("change", name, CHANGES)
+        for amount in self.noise:
+            if not 0 <= amount < inf:
+                raise PrunusError(f"noise of {amount} standard deviations: expected a finite number, 0 or more.")
 
 
 @dataclass(frozen=True)

@@ -142,10 +142,10 @@ def check(plan: Plan, store: Store, engine: Engine = serial, progress: Progress 
     )
     keep_table(
         store,
-        f"Sanity checks: {plan.hunt.task.model} on {plan.hunt.task.data}",
+        f"Sanity checks at {100 * found.density:.3g} % kept: {plan.hunt.task.model} on {plan.hunt.task.data}",
         ["method", *CHECKS],
         found.methods,
-        f"Percent right on the test part at {100 * found.density:.3g} % kept (scope: {plan.hunt.scope}), mean and "
-        f"deviation over {len(scenes)} replicates; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f}.",
+        f"Percent right on the test part, mean and deviation over {len(scenes)} replicates, densities of tensors "
+        f"shared by the scope {plan.hunt.scope}; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f}.",
     )
     return found
