@@ -2,7 +2,7 @@
 
     python benchmarks/zhou.py --store STORE --processes 2 [--seeds 0 1 2]
 
-Trains 10,000 steps a run instead of the paper's 50,000, and halves the network in each of five rounds instead of taking
+Trains 8,000 steps a run instead of the paper's 50,000, and halves the network in each of five rounds instead of taking
 a fifth in each of 24; actions meet the masks of rounds 3 and 5. For each seed 1 dense run, 9 scores x 5 rounds and
 (13 + 5) actions x 2 rounds: 246 runs of about 13 s on one core, 53 minutes. Writes results/zhou-MODEL-DATA.json.
 """
@@ -17,7 +17,7 @@ from prunus.store import Store
 
 
 def main() -> None:
-    parser = options(__doc__, steps=10_000, rounds=5, keep=0.5)
+    parser = options(__doc__, steps=8_000, rounds=5, keep=0.5)
     parser.add_argument("--scores", nargs="+", default=CRITERIA)
     parser.add_argument("--actions-at", type=int, nargs="+", default=[3, 5], help="rounds")
     chosen = parser.parse_args()
