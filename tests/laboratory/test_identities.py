@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from prunus import laboratory
-from prunus.laboratory import Acted, Connected, Drawn, MaskFile, Perturbed, Pruned, Rewound, Shuffled, Task, Trained
+from prunus.laboratory import (
+    Acted,
+    Connected,
+    Drawn,
+    Inverted,
+    MaskFile,
+    Perturbed,
+    Pruned,
+    Rewound,
+    Shuffled,
+    Task,
+    Trained,
+)
 from prunus.settings import Settings
 from prunus.store import identity, specification
 from prunus.store.identity import from_toml, hashed, to_toml
@@ -20,6 +32,7 @@ PIECES: dict[type, Any] = {
     Drawn: Drawn(TASK, 0),
     Trained: Trained(TASK, FIRST, Settings(steps=10), 0),
     Pruned: Pruned(TASK, FIRST),
+    Inverted: Inverted(TASK, FIRST),
     Shuffled: Shuffled(FIRST, 0),
     MaskFile: MaskFile("its hash", Path("mask.safetensors")),
     Rewound: Rewound(FIRST, SECOND),
@@ -50,6 +63,20 @@ SETTINGS = {
     "label_smoothing": 0.1,
     "precision": "bf16-mixed",
 }
+PRUNED = {
+    "task": replace(TASK, start="he"),
+    "trained": SECOND,
+    "keep": 0.8,
+    "keeps": (("fc3.weight", 0.9),),
+    "like": FIRST,
+    "within": FIRST,
+    "initial": FIRST,
+    "score": "movement",
+    "score_code": "hash",
+    "pattern": "channel(0)",
+    "scope": "network",
+    "seed": 1,
+}
 CHANGES: dict[type, dict[str, Any]] = {
     Drawn: {"task": replace(TASK, data="mnist"), "seed": 1},
     Trained: {
@@ -61,20 +88,8 @@ CHANGES: dict[type, dict[str, Any]] = {
         "frozen": True,
         "until": 10,
     },
-    Pruned: {
-        "task": replace(TASK, start="he"),
-        "trained": SECOND,
-        "keep": 0.8,
-        "keeps": (("fc3.weight", 0.9),),
-        "like": FIRST,
-        "within": FIRST,
-        "initial": FIRST,
-        "score": "movement",
-        "score_code": "hash",
-        "pattern": "channel(0)",
-        "scope": "network",
-        "seed": 1,
-    },
+    Pruned: PRUNED,
+    Inverted: PRUNED,
     Shuffled: {"mask": SECOND, "seed": 1},
     MaskFile: {"content": "another hash"},
     Rewound: {"weights": THIRD, "schedule": THIRD},
@@ -129,6 +144,11 @@ def test_every_field_of_a_task_counts(name: str) -> None:
 def test_every_setting_counts(name: str) -> None:
     piece = PIECES[Trained]
     assert identity(replace(piece, settings=changed(piece.settings, name, SETTINGS[name]))) != identity(piece)
+
+
+def test_a_mask_and_its_inverse_are_two_pieces() -> None:
+    assert specification(PIECES[Inverted]) == {**specification(PIECES[Pruned]), "kind": "Inverted"}
+    assert identity(PIECES[Inverted]) != identity(PIECES[Pruned])
 
 
 def test_where_a_mask_lies_does_not_count() -> None:

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from prunus.errors import PrunusError
-from prunus.laboratory import Drawn, MaskFile, Pruned, Shuffled
+from prunus.laboratory import Drawn, Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.task import code_of
 from prunus.mask import Mask
 from prunus.store import identity
@@ -121,6 +121,34 @@ def test_the_smallest_instead() -> None:
     weights = {"a": torch.tensor([[5.0, -4.0, 3.0, -2.0, 1.0, -0.5]])}
     found = make(Pruned(NOISY, Given(snapshot(weights)), keep=0.5, score="small_final"))
     assert places(found.result) == {"a": {3, 4, 5}}  # type: ignore[arg-type]
+
+
+@given(st.data())
+def test_inverted_keeps_what_would_go_first(data: st.DataObject) -> None:
+    """Exactly as much of each tensor, of the smallest; where `within` says so, of those alone."""
+    weights, keep = tree(data.draw), data.draw(st.sampled_from(PARTS))
+    alive = {name: set(range(math.prod(shape))) for name, shape in SHAPES.items()}
+    within: Mask | None = None
+    if data.draw(st.booleans()):
+        within = pruned(tree(data.draw), keep=0.5)
+        alive = places(within)
+    counts = {name: half_up(keep * len(alive[name])) for name in SHAPES}
+    assume(all(counts.values()))
+    found = make(Inverted(NOISY, Given(snapshot(weights)), keep=keep, within=Given(within) if within else None))
+    assert isinstance(found.result, Mask)
+    for name, kept in places(found.result).items():
+        sizes = weights[name].abs().flatten().tolist()
+        ascending = sorted(alive[name], key=lambda place: (sizes[place], place))
+        assert kept == set(ascending[: counts[name]])
+
+
+def test_an_inverted_score_gets_what_it_asks_for() -> None:
+    """Of 5, 1, 1 that began at 0, 3, 1, the last moved least."""
+    final, initial = ({"a": torch.tensor([values])} for values in ([5.0, 1.0, 1.0], [0.0, 3.0, 1.0]))
+    start, end = Given(snapshot(initial), "start"), Given(snapshot(final), "end")
+    for kind, expected in ((Pruned, {0}), (Inverted, {2})):
+        found = make(kind(NOISY, end, keep=1 / 3, initial=start, score="movement"))
+        assert places(found.result) == {"a": expected}  # type: ignore[arg-type]
 
 
 def rows(weights: dict[str, torch.Tensor], **how: Any) -> dict[str, set[int]]:

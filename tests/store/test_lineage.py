@@ -52,6 +52,11 @@ class Pruned:
 
 
 @dataclass(frozen=True, eq=False)
+class Inverted(Pruned):
+    pass
+
+
+@dataclass(frozen=True, eq=False)
 class Shuffled:
     mask: Piece
     seed: int
@@ -194,13 +199,16 @@ def test_several_roots_and_what_else_there_is(store: Store) -> None:
     other = Drawn(Task("fc-500", "digits", "pixels"), 1)
     rewound = Rewound(DENSE, START)
     acted, perturbed = Acted(START, FIRST, "permute", "freeze"), Perturbed(START, "signs")
-    assert lines(store, START, DENSE, FIRST, other, rewound, acted, perturbed, Connected(DENSE, other)) == [
+    inverted = Inverted(DENSE, "snip", 0.25)
+    assert lines(store, START, DENSE, FIRST, other, rewound, acted, perturbed, Connected(DENSE, other), inverted) == [
         "* <7>  connected (corrupt labels)",
         "* <3>  drawn    fc-500 for digits, seed 1 (corrupt pixels)",
         "* <0>  drawn    lenet-5 for mnist, seed 3",
         "|\\",
         "| * <6>  changed  signs",
         "* <1>  trained  1,500 steps, seed 3: 98.00 % right on test",
+        "|\\",
+        "| * <8>  inverted by snip: 25.00 % kept",
         "|\\",
         "| * <4>  rewound",
         "* <2>  pruned   by magnitude: 80.00 % kept",

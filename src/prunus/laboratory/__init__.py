@@ -6,7 +6,7 @@ not hold yet, and whatever they stand on.
 
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
-from prunus.laboratory.masks import MaskFile, Pruned, Shuffled
+from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Trained
@@ -16,6 +16,7 @@ __all__ = [
     "Connected",
     "Drawn",
     "Engine",
+    "Inverted",
     "MaskFile",
     "Perturbed",
     "Pruned",

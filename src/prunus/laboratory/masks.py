@@ -14,8 +14,9 @@ from prunus.evidence import gradients
 from prunus.laboratory.task import Task, check_code
 from prunus.mask import Mask
 from prunus.pattern import Pattern
-from prunus.pruning import prune
+from prunus.pruning import Score, prune
 from prunus.scope import Scope, given
+from prunus.score.inverted import inverted
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.find import everything, kept_atoms, next_density, next_scope
@@ -49,8 +50,7 @@ class Pruned:
         """Score and choose."""
         trained: Snapshot = bench.result(self.trained)
         weights = prunable(trained.weights)
-        check_code("score", self.score, self.score_code)
-        score, pattern = parts.score_named(self.score), parts.pattern_named(self.pattern)
+        score, pattern = self._worth(), parts.pattern_named(self.pattern)
         within = bench.result(self.within) if self.within else everything(weights)
         density, scope = self._share(bench, kept_atoms(within, pattern), pattern)
         mask = prune(
@@ -63,6 +63,10 @@ class Pruned:
             **self._evidence(bench, signature(score).parameters, trained),
         )
         return Outcome(mask, {"density": mask.density, "densities": mask.densities()})
+
+    def _worth(self) -> Score:
+        check_code("score", self.score, self.score_code)
+        return parts.score_named(self.score)
 
     def _share(self, bench: Bench, alive: Mask, pattern: Pattern) -> tuple[float, Scope]:
         """The density to have, and how tensors share it, counted in atoms, of which some are `alive`."""
@@ -84,6 +88,14 @@ class Pruned:
             trained.restore_weights(model)
             evidence["gradients"] = gradients(model, self.task.read().train.batches(256, most=16))
         return evidence
+
+
+@dataclass(frozen=True, eq=False)
+class Inverted(Pruned):
+    """What a score would prune first, as many entries as a `Pruned` of the same fields keeps."""
+
+    def _worth(self) -> Score:
+        return inverted(super()._worth())
 
 
 @dataclass(frozen=True, eq=False)

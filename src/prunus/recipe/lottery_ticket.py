@@ -166,6 +166,15 @@ class Scene:
         return Trained(replace(task, corrupt=corruption), Drawn(task, self.seed), self.hunt.settings, self.seed)
 
 
+def scene_of(hunt: Hunt, seed: int, number: int) -> Scene:
+    """What a control of the ticket of round `number`, from 1 on, may use; raises `PrunusError` where there is none."""
+    rounds = search(hunt, seed)
+    found = rounds[number] if 0 <= number < len(rounds) else None
+    if found is None or found.mask is None or hunt.rewind != "weights":
+        raise PrunusError(f"round {number} of {hunt.rounds} has no ticket that rewinds its weights.")
+    return Scene(hunt, seed, found.ticket.start, rounds[0].ticket, found.mask)
+
+
 CONTROLS: dict[str, Callable[[Scene], Trained]] = {
     "reinit": lambda s: s.trained(start=s.fresh()),
     "shuffle": lambda s: s.trained(mask=Shuffled(s.mask, s.seed)),

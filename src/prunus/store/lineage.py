@@ -63,6 +63,8 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"trained  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
         case "Pruned":
             what = f"pruned   by {found['score']}: {100 * metrics['density']:.2f} % kept"
+        case "Inverted":
+            what = f"inverted by {found['score']}: {100 * metrics['density']:.2f} % kept"
         case "Shuffled":
             what = f"shuffled seed {found['seed']}"
         case "Acted":

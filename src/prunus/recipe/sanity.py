@@ -1,0 +1,151 @@
+"""Sanity checks: does it matter which weights a method keeps, and which values they start from?
+
+Source: Frankle et al. 2021, "Pruning neural networks at initialization: why are we missing the mark?", sections 4
+and 5; Su et al. 2020, "Sanity-checking pruning methods".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from inspect import signature
+
+from prunus import parts, score
+from prunus.errors import unknown
+from prunus.laboratory import Drawn, Engine, Inverted, Pruned, Trained, serial
+from prunus.progress import Progress, silent
+from prunus.recipe.lottery_ticket import CONTROLS, Hunt, Scene, scene_of
+from prunus.recipe.replicates import (
+    Difference,
+    Lines,
+    Measured,
+    check_replicates,
+    difference,
+    every_run,
+    keep_table,
+    measured,
+)
+from prunus.store import Piece, Store
+
+CHECKS = ("as it is", "shuffled", "re-initialised", "inverted")
+"""A mask; its entries at random places of the same tensors; weights drawn anew; the entries that its score wants least.
+
+All keep as much of each tensor. Of a mask that was found in rounds, the last round is inverted.
+"""
+
+Method = Callable[[Scene], Piece]
+"""From what a search may use to a mask as dense as the search's own."""
+
+
+def by(name: str, *, trained: bool) -> Method:
+    """What the score `name` keeps in one shot, of the dense network's weights `trained` or as they start."""
+
+    def found(scene: Scene) -> Pruned:
+        needs = signature(parts.score_named(name)).parameters
+        return Pruned(
+            scene.hunt.task,
+            scene.dense if trained else scene.moment,
+            like=scene.mask,
+            initial=Drawn(scene.hunt.task, scene.seed) if "initial" in needs else None,
+            score=name,
+            pattern=scene.hunt.pattern,
+            scope=scene.hunt.scope,
+            seed=scene.seed,
+        )
+
+    return found
+
+
+METHODS: dict[str, Method] = {
+    "iterative": lambda scene: scene.mask,
+    **{name: by(name, trained=True) for name in score.__all__},
+    "snip": by("taylor", trained=False),
+    "gradient-at-start": by("gradient", trained=False),
+    "smart-ratio": lambda scene: scene.by_chance("smart_ratio"),
+}
+"""The search itself, every score of trained weights, and scores of weights that start (Lee et al. 2019 for SNIP).
+
+`large_initial` is magnitude at the start; `smart-ratio` is chance, with the densities of Su et al. 2020.
+"""
+
+USUAL = (
+    "iterative",
+    "magnitude",
+    "magnitude_increase",
+    "movement",
+    "large_initial",
+    "snip",
+    "gradient-at-start",
+    "chance",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is decided before: a search, whose last round says how dense all masks are, and names in `METHODS`.
+
+    Tensors share the density as in the search where its scope is "tensor"; in any other scope, by each method's score.
+    """
+
+    hunt: Hunt
+    methods: tuple[str, ...] = USUAL
+
+    def __post_init__(self) -> None:
+        check_replicates(self.hunt.seeds)
+        scene_of(self.hunt, self.hunt.seeds[0], self.hunt.rounds)
+        for name in self.methods:
+            if name not in METHODS:
+                raise unknown("method", name, METHODS)
+
+
+@dataclass(frozen=True)
+class Sanity:
+    """Of each method the figures of the `CHECKS`, at one density."""
+
+    density: float
+    dense: Measured
+    methods: Mapping[str, tuple[Measured, ...]]
+
+    def lost(self, method: str, check: str) -> Difference:
+        """What `check` takes from `method`: about nothing where it does not matter what the check changes."""
+        line = self.methods[method]
+        return difference(line[:1], [line[CHECKS.index(check)]])
+
+
+def replicate(plan: Plan, scene: Scene) -> Lines:
+    """The runs of one seed: of each method one a check; putting them together trains nothing."""
+    return {name: _checked(replace(scene, mask=METHODS[name](scene))) for name in plan.methods}
+
+
+def _checked(scene: Scene) -> list[Trained]:
+    return [
+        scene.trained(),
+        CONTROLS["shuffle"](scene),
+        CONTROLS["reinit"](scene),
+        scene.trained(mask=_inverted(scene.mask)),
+    ]
+
+
+def _inverted(mask: Piece) -> Inverted:
+    """What the score of `mask` wants least, each tensor as dense as there: or it would empty whole layers."""
+    return Inverted(**{**vars(mask), "like": mask, "scope": "tensor"})
+
+
+def check(plan: Plan, store: Store, engine: Engine = serial, progress: Progress = silent) -> Sanity:
+    """Train all of `plan`; what `store` holds already, as from a search for tickets, is not made again."""
+    scenes = [scene_of(plan.hunt, seed, plan.hunt.rounds) for seed in plan.hunt.seeds]
+    dense = [{"dense": [scene.dense]} for scene in scenes]
+    methods = [replicate(plan, scene) for scene in scenes]
+    engine(store, [*every_run(dense), *every_run(methods), *(scene.mask for scene in scenes)], progress)
+    found = Sanity(
+        density=store.metrics(scenes[0].mask)["density"],
+        dense=measured(store, dense)["dense"][0],
+        methods=measured(store, methods),
+    )
+    keep_table(
+        store,
+        f"Sanity checks at {100 * found.density:.3g} % kept: {plan.hunt.task.model} on {plan.hunt.task.data}",
+        ["method", *CHECKS],
+        found.methods,
+        f"Percent right on the test part, mean and deviation over {len(scenes)} replicates, densities of tensors "
+        f"shared by the scope {plan.hunt.scope}; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f}.",
+    )
+    return found
