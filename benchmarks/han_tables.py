@@ -1,6 +1,7 @@
 """Tables 2 and 3 of Deep Compression, cell by cell: LeNets at the published densities and bit widths, on MNIST.
 
-    python benchmarks/han_tables.py lenet-300-100 --seeds 0 1 2 [--budget 0.25]
+    prunus train lenet-5 --data mnist -o teacher.safetensors
+    python benchmarks/han_tables.py lenet-300-100 --seeds 0 1 2 [--budget 0.25] [--teacher teacher.safetensors]
 
 Writes results/han-tables-MODEL.json and prints the table: published / measured (mean over seeds).
 """
@@ -12,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from machine import keep
-from prunus import models
+from prunus import loading, models
 from prunus.data import load
 from prunus.progress import shown
 from prunus.recipe import deep_compression
@@ -43,7 +44,9 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--retraining", type=float, default=1.0, help="times the usual epochs after pruning")
     parser.add_argument("--temperature", type=float, default=2.0, help="of distillation; 2 did best on validation here")
+    parser.add_argument("--teacher", type=Path, help="weights of a built-in network to learn from instead of the dense")
     options = parser.parse_args()
+    teacher = loading.load(options.teacher) if options.teacher else None
     table, data = PUBLISHED[options.model], load("mnist")
     usual = usual_plan(options.model).scaled(options.budget)
     plan = replace(
@@ -59,7 +62,13 @@ def main() -> None:
         network = models.build(options.model, data, seed=seed)
         with tempfile.TemporaryDirectory() as folder, shown() as progress:
             result = deep_compression(
-                network, data, Path(folder) / "out.prunus", plan=plan, seed=seed, progress=progress
+                network,
+                data,
+                Path(folder) / "out.prunus",
+                plan=plan,
+                seed=seed,
+                teacher=teacher,
+                progress=progress,
             )
         rows = {name: asdict(measured_row(result.quantised[name], 5)) for name in table}
         figures = (
@@ -76,6 +85,7 @@ def main() -> None:
         pruned = next(stage.error for stage in result.stages if stage.name == "pruned")
         runs.append({"seed": seed, **whole, "error_pruned": pruned, "rows": rows})
     chosen = {name: getattr(options, name) for name in ("budget", "retraining", "temperature")}
+    chosen["teacher"] = loading.described(options.teacher) if options.teacher else None
     keep(f"han-tables-{options.model}", {**chosen, "runs": runs})
     print_table(options.model, runs)
 

@@ -172,6 +172,15 @@ def test_compress_starts_from_given_weights(prunus, trained):
     assert result["error_dense"] == trained["error"]
 
 
+def test_compress_learns_from_a_teacher(prunus, trained):
+    """The dense network given as its own teacher changes nothing; another one does."""
+    alone = compressed(prunus, "--weights", "w.safetensors").json
+    same = compressed(prunus, "--weights", "w.safetensors", "--teacher", "w.safetensors").json
+    assert prunus("train", "fc-500", "--data", "digits", "-o", "t.safetensors", "--epochs", 1).code == 0
+    other = compressed(prunus, "--weights", "w.safetensors", "--teacher", "t.safetensors").json
+    assert {**alone, "seconds": 0} == {**same, "seconds": 0} != {**other, "seconds": 0}
+
+
 def test_compress_within_an_error(prunus, trained):
     refused = compressed(prunus, "--max-error", 0.01)
     assert refused.code == 2

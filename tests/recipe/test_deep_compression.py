@@ -1,5 +1,6 @@
 """The recipe: its stages, its choices, and being killed at any moment."""
 
+import copy
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from prunus import models, pack
 from prunus.checkpoint import read_weights
@@ -15,6 +17,7 @@ from prunus.data import load
 from prunus.errors import PrunusError
 from prunus.evaluation import evaluate
 from prunus.recipe import Plan, deep_compression
+from prunus.settings import Settings
 from prunus.tree import weights
 
 DATA = load("digits")
@@ -90,6 +93,50 @@ def test_a_folder_with_other_work_is_refused(tmp_path):
     compressed(tmp_path, short(), folder=tmp_path / "stages")
     with pytest.raises(PrunusError, match="holds other work"):
         compressed(tmp_path, short(), seed=1, folder=tmp_path / "stages")
+
+
+class Always(nn.Module):
+    """Answers every image with class 3, except in training mode: there with class 0."""
+
+    def __init__(self, classes=10):
+        super().__init__()
+        self.answer = nn.Parameter(torch.eye(classes)[3] * 9)
+
+    def forward(self, images):
+        return (self.answer.roll(-3) if self.training else self.answer).expand(len(images), -1)
+
+
+def test_what_is_pruned_learns_from_the_teacher_alone(tmp_path):
+    """A teacher that always says 3 makes a network that always says 3, and is itself left as it was."""
+    teacher = Always().train()
+    _, result = compressed(tmp_path, replace(short(rounds=1), retrain=Settings(epochs=30)), teacher=teacher)
+    labels = DATA.test().labels
+    assert result.error == pytest.approx(100 * float((labels != 3).float().mean()))
+    assert result.error_dense < 80  # the dense network has learnt from the labels
+    assert teacher.training
+    assert teacher.answer.requires_grad
+
+
+def test_without_a_teacher_the_dense_network_is_the_teacher(tmp_path):
+    dense, files = models.build("lenet-300-100", DATA), []
+    for teacher in (None, copy.deepcopy(dense), models.build("lenet-5", DATA)):
+        path = tmp_path / f"{len(files)}.prunus"
+        deep_compression(copy.deepcopy(dense), DATA, path, plan=short(), trained=True, teacher=teacher)
+        files.append(path.read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_the_teacher_is_part_of_the_work(tmp_path):
+    compressed(tmp_path, short(), folder=tmp_path / "stages", teacher=Always())
+    with pytest.raises(PrunusError, match="holds other work"):
+        compressed(tmp_path, short(), folder=tmp_path / "stages")
+
+
+def test_a_teacher_of_other_images_or_classes_is_refused(tmp_path):
+    with pytest.raises(PrunusError, match="tells 7 classes apart, expected the model's 10"):
+        compressed(tmp_path, short(), teacher=Always(7))
+    with pytest.raises(PrunusError, match=r"takes no images \(1, 8, 8\) of 'digits'"):
+        compressed(tmp_path, short(), teacher=models.build("lenet-300-100"))
 
 
 def test_networks_with_normalisation_and_strides_of_their_own(tmp_path):

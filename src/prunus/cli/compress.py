@@ -20,6 +20,12 @@ def compress(
     data: DataName,
     output: Out,
     weights: Annotated[Path | None, Parameter(help="trained weights; without them MODEL is trained first")] = None,
+    teacher: Annotated[
+        Path | None,
+        Parameter(
+            help="learn from the built-in network in this file, as `prunus train` writes it; default: the dense one"
+        ),
+    ] = None,
     recipe: Annotated[
         Literal["deep-compression", "smallest"],
         Parameter(help="deep-compression codes as published (Huffman); smallest with every codec there is"),
@@ -50,6 +56,7 @@ def compress(
     from prunus.checkpoint import read_weights
     from prunus.data import load
     from prunus.loading import fit
+    from prunus.loading import load as load_network
     from prunus.progress import shown
     from prunus.recipe import deep_compression
     from prunus.recipe.usual import usual_plan
@@ -70,6 +77,7 @@ def compress(
             plan=plan,
             seed=seed,
             trained=weights is not None,
+            teacher=load_network(teacher) if teacher else None,
             folder=stages,
             progress=progress,
         )

@@ -1,7 +1,7 @@
 """Deep Compression: prune, share weights, code. Han, Mao & Dally, ICLR 2016.
 
-The three stages are the paper's; training is today's (augmentation, a gradual schedule, the dense network as
-teacher). The paper's own densities and bits can be asked for.
+The three stages are the paper's; training is today's (augmentation, a gradual schedule, the dense network or a
+bigger one as teacher). The paper's own densities and bits can be asked for.
 """
 
 import copy
@@ -19,7 +19,7 @@ from prunus.batchnorm import recalibrate
 from prunus.codebook import Codebook
 from prunus.data import Data
 from prunus.errors import PrunusError
-from prunus.evaluation import evaluate
+from prunus.evaluation import device_of, evaluate, mode
 from prunus.gradual import Gradual
 from prunus.holding import hold
 from prunus.mask import Mask
@@ -129,17 +129,21 @@ def deep_compression(
     plan: Plan,
     seed: int = 0,
     trained: bool = False,
+    teacher: nn.Module | None = None,
     folder: Path | None = None,
     progress: Progress = silent,
 ) -> Compression:
     """Make `model` a small file at `path`, and end with the compressed weights in `model`.
 
-    `trained` says that the model comes with its dense weights; otherwise it is trained first. Finished stages
-    are kept in `folder` (by default a hidden one beside `path`, removed at the end), where the same call goes
-    on after an interruption and ends with the same bytes. The file is read back: `PrunusError` if it does not
-    hold, bit for bit, what was written.
+    `trained` says that the model comes with its dense weights; otherwise it is trained first. What is pruned learns
+    from the answers of `teacher`, a trained network for the same images and classes on the model's device, or from
+    those of the dense network. Finished stages are kept in `folder` (by default a hidden one beside `path`, removed at
+    the end), where the same call goes on after an interruption and ends with the same bytes. The file is read back:
+    `PrunusError` if it does not hold, bit for bit, what was written.
     """
     started = time.monotonic()
+    if teacher:
+        _check_teacher(teacher, model, data)
     work = WorkFolder(
         folder or path.with_name(f".{path.name}.stages"),
         {
@@ -148,11 +152,12 @@ def deep_compression(
             "data": data.fingerprint,
             "weights": fingerprint(model.state_dict()),
             "trained": trained,
+            "teacher": fingerprint(teacher.state_dict()) if teacher else None,
             **this_machine(),
         },
         own=folder is None,
     )
-    run = _Run(model, data, plan, seed, work, progress)
+    run = _Run(model, data, plan, seed, teacher, work, progress)
     dense = run.dense(trained)
     pruned, quantised = run.smallest_within_limit(dense)
     files = {name: work.path / f"{name}.prunus" for name in ("pruned", "quantised", "coded")}
@@ -208,6 +213,7 @@ class _Run:
     data: Data
     plan: Plan
     seed: int
+    teacher: nn.Module | None
     work: WorkFolder
     progress: Progress
 
@@ -279,7 +285,7 @@ class _Run:
         """Stage 1: prune along a cubic schedule in the first half of retraining, retrain what is left."""
 
         def make(checkpoint: Path) -> dict[str, Tensor]:
-            teacher = self.network(dense)
+            teacher = self.taught_by(dense)
             self.load(start)
             mask = Mask.of_nonzero(self.model)
             final, scope = self.target(density, dense, mask)
@@ -325,7 +331,7 @@ class _Run:
         """Stage 2: k-means in each tensor, then train the centroids by the summed gradients of their weights."""
 
         def make(checkpoint: Path) -> dict[str, Tensor]:
-            teacher = self.network(dense)
+            teacher = self.taught_by(dense)
             self.load(pruned)
             with Sharing(self.model, self.codebooks()) as sharing:
                 settings = self.plan.tune
@@ -359,10 +365,11 @@ class _Run:
             if name not in normal
         }
 
-    def network(self, state: Mapping[str, Tensor]) -> nn.Module:
-        """A network of its own with these weights, not to be trained: the teacher."""
-        teacher = copy.deepcopy(self.model).requires_grad_(False)
-        teacher.load_state_dict(dict(state))
+    def taught_by(self, dense: Mapping[str, Tensor]) -> nn.Module:
+        """The teacher, a copy that is not trained: the one given, or the model with its dense weights."""
+        teacher = copy.deepcopy(self.teacher or self.model).requires_grad_(False)
+        if self.teacher is None:
+            teacher.load_state_dict(dict(dense))
         return teacher
 
 
@@ -380,6 +387,20 @@ def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Single-precision values rounded to those that half precision has, where none overflows."""
     halved = {n: t.half().to(t.dtype) if t.dtype == torch.float32 else t for n, t in state.items()}
     return {name: halved[name] if halved[name].isfinite().all() else state[name] for name in state}
+
+
+@torch.no_grad()
+def _check_teacher(teacher: nn.Module, model: nn.Module, data: Data) -> None:
+    """`PrunusError` unless both answer an image of `data` for the same number of classes."""
+    inputs = data.validation.to(device_of(model)).normalise(data.validation.inputs[:1].to(device_of(model)))
+    with mode(model, training=False), mode(teacher, training=False):
+        expected = model(inputs).shape
+        try:
+            found = teacher(inputs).shape
+        except RuntimeError as error:
+            raise PrunusError(f"the teacher takes no images {data.input_shape} of '{data.name}': {error}.") from error
+    if found != expected:
+        raise PrunusError(f"the teacher tells {found[-1]} classes apart, expected the model's {expected[-1]}.")
 
 
 def _check_same(written: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
