@@ -6,9 +6,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.errors import PrunusError
 from prunus.evaluation import evaluate
 from prunus.laboratory.task import Task
+from prunus.mask import Mask
+from prunus.ranking import keep_largest
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
@@ -85,22 +86,24 @@ class Slimmed:
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """A mask of channels: of all, the part `density` with the largest BatchNorm scales of `trained`."""
+    """A mask of channels: of all, the part `density` with the largest BatchNorm scales of `trained`.
+
+    A layer that would lose all its channels, and end the network, keeps the largest one beyond that.
+    """
 
     task: Task
     trained: Piece
     density: float
 
     def make(self, bench: Bench) -> Outcome:
-        """Rank; raises `PrunusError` where a layer would lose all its channels."""
-        trained: Snapshot = bench.result(self.trained)
+        """Rank."""
         with quiet():
             names = scales(self.task.network())
-        mask = largest({name: trained.weights[name] for name in names}, self.density)
-        if empty := [name for name, kept in mask.items() if not kept.any()]:
-            raise PrunusError(
-                f"{empty[0]}: none of its {len(mask[empty[0]])} channels would be kept; raise the density."
-            )
+        trained: Snapshot = bench.result(self.trained)
+        found = {name: trained.weights[name] for name in names}
+        kept = largest(found, self.density)
+        spared = {name: keep_largest([scale.abs()], 1)[0] for name, scale in found.items() if not kept[name].any()}
+        mask = Mask({**kept, **spared})
         return Outcome(mask, {"density": mask.density, "densities": mask.densities()})
 
 

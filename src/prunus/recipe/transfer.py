@@ -4,13 +4,13 @@ Source: Morcos et al. 2019, "One ticket to win them all: generalizing lottery ti
 and optimizers", section 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from prunus.errors import PrunusError
 from prunus.laboratory import Drawn, Engine, Opened, Shuffled, Task, Trained, Transferred, serial
 from prunus.progress import Progress, silent
-from prunus.recipe.lottery_ticket import Hunt, search
+from prunus.recipe.lottery_ticket import Hunt, Round, search
 from prunus.recipe.tables import Row, keep_table
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
@@ -60,23 +60,24 @@ def transferred(plan: Plan, seed: int) -> Mapping[str, Trained]:
     `dense`: the whole network. `ticket`: the source's. `own`: the target's, treated alike. `random`: fresh weights, and
     as many kept in each tensor as in the ticket, by chance.
     """
-    target, settings = plan.target, plan.settings
-    drawn, fresh = (Drawn(target, number) for number in (seed, seed + 1_000_000))
+    target, fresh = plan.target, Drawn(plan.target, seed + 1_000_000)
+    theirs, own = search(plan.source, seed), search(plan.own, seed)
     renewed = () if plan.keep_output else _output_layer(target)
 
-    def run(hunt: Hunt) -> Trained:
-        found = search(hunt, seed)[-1]
-        assert found.mask is not None  # there are rounds
-        start = Transferred(found.ticket.start, fresh, renewed)
-        return Trained(target, start, settings, seed, mask=Opened(found.mask, fresh, renewed))
+    def run(start: Piece, mask: Piece) -> Trained:
+        return Trained(target, start, plan.settings, seed, mask=mask)
 
-    ticket = run(plan.source)
-    assert ticket.mask is not None
+    def carried_over(rounds: Sequence[Round]) -> tuple[Transferred, Opened]:
+        last = rounds[-1]
+        assert last.mask is not None  # there are rounds
+        return Transferred(last.ticket.start, fresh, renewed), Opened(last.mask, fresh, renewed)
+
+    start, mask = carried_over(theirs)
     return {
-        "dense": Trained(target, drawn, settings, seed),
-        "ticket": ticket,
-        "own": run(plan.own),
-        "random": Trained(target, fresh, settings, seed, mask=Shuffled(ticket.mask, seed + 1_000_000)),
+        "dense": own[0].ticket,
+        "ticket": run(start, mask),
+        "own": run(*carried_over(own)),
+        "random": run(fresh, Shuffled(mask, seed + 1_000_000)),
     }
 
 
