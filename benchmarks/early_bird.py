@@ -9,12 +9,11 @@ results/early-bird.json, prints a table, and leaves studies in the store for `pr
 import argparse
 from dataclasses import asdict
 
-from experiment import add_options, engine_of, network, task_of
+from experiment import add_options, engine_of, network, settings_of, task_of
 from machine import keep
 from prunus.progress import shown
 from prunus.recipe.early_bird import Plan, compare
 from prunus.recipe.tables import markdown
-from prunus.settings import Settings
 from prunus.store import Store
 
 
@@ -25,7 +24,7 @@ def main() -> None:
     parser.add_argument("--density", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--strength", type=float, default=1e-4, help="of the penalty on BatchNorm scales")
     options = parser.parse_args()
-    settings = Settings(epochs=options.epochs, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, decay="steps")
+    settings = settings_of(options)
     task, found = task_of(options.model, options.data), []
     for density in options.density:
         plan = Plan(task, settings, density=density, strength=options.strength, seeds=tuple(options.seeds))

@@ -9,13 +9,12 @@ results/rethinking.json, prints a table for each kind of pruning, and leaves stu
 import argparse
 from dataclasses import asdict, replace
 
-from experiment import add_options, engine_of, network, task_of
+from experiment import add_options, engine_of, network, settings_of, task_of
 from machine import keep
 from prunus.progress import shown
 from prunus.recipe.lottery_ticket import at_last_rate
 from prunus.recipe.rethinking import Plan, rethink
 from prunus.recipe.tables import markdown
-from prunus.settings import Settings
 from prunus.store import Store
 
 DENSITIES = {"channels": (0.7, 0.5), "weights": (0.3, 0.05)}
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--model", default=network())
     parser.add_argument("--tune-epochs", type=int, default=5)
     options = parser.parse_args()
-    settings = Settings(epochs=options.epochs, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, decay="steps")
+    settings = settings_of(options)
     tuning = replace(at_last_rate(settings), epochs=options.tune_epochs)
     task, found = task_of(options.model, options.data), []
     for units, densities in DENSITIES.items():

@@ -14,6 +14,7 @@ from prunus.recipe.early_bird import Bird, Comparison, Plan, compare, drawn_earl
 from prunus.report.page import write_page
 from prunus.settings import Settings, make_optimizer
 from prunus.store import Bench, Store, identity
+from prunus.store.lineage import drawn, lineage
 from prunus.training import train
 
 from .by_hand import DIGITS, TASK, accuracy, cut, multiplications, parameters, places, same, state, trained
@@ -221,6 +222,19 @@ def test_the_page_shows_the_table(made, tmp_path):
     assert all(run in page for row in made.found.rows for run in row.runs if len(set(row.figures["accuracy"])) > 1)
     epochs = ", ".join(map(str, made.found.epochs))
     assert f"settled after epoch {epochs}" in page
+
+
+def test_the_lineage_tells_of_the_search(made):
+    lines = list(drawn(lineage(made.store)))
+    for bird in made.birds:
+        steps, right = made.moment(bird), 100 - made.store.metrics(bird.slimmed)["error"]
+        expected = {
+            bird.moment: f"slimmed  {steps} steps, seed {bird.moment.seed}, to go on",
+            bird.slimmed: f"slimmed  {TOTAL - steps} steps, seed {bird.slimmed.seed}: {right:.2f} % right on test",
+            bird.runs["early-bird"].start.mask: "ranked   70.00 % of the channels kept",
+        }
+        for piece, text in expected.items():
+            assert any(line.endswith(f"{identity(piece)}  {text}") for line in lines), text
 
 
 def test_a_layer_that_would_lose_all_keeps_its_largest(made):
