@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 
 class ConvNorm(nn.Module):
-    """Three convolutions with BatchNorm, 8, 16 and 32 maps, each half as high and wide, and one classifier."""
+    """Three convolutions with BatchNorm, 8, 16 and 32 maps, each half as high and wide, and one classifier.
+
+    It reads each map's maximum: behind a mean, the last scales grow until they outrank whole layers before them.
+    """
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__()
@@ -20,7 +23,7 @@ class ConvNorm(nn.Module):
         maps = F.relu(self.norm1(self.conv1(images)))  # (B, 8, H / 2, W / 2)
         maps = F.relu(self.norm2(self.conv2(maps)))  # (B, 16, H / 4, W / 4)
         maps = F.relu(self.norm3(self.conv3(maps)))  # (B, 32, H / 8, W / 8)
-        return self.fc(maps.mean(dim=(2, 3)))
+        return self.fc(F.adaptive_max_pool2d(maps, 1).flatten(1))
 
 
 def conv_norm(input_shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -31,7 +31,7 @@ def main() -> None:
     task, found = task_of(options.model, options.data), []
     for units, densities in DENSITIES.items():
         for density in densities:
-            plan = Plan(task, settings, tuning, units=units, density=density, seeds=tuple(options.seeds))
+            plan = Plan(task, settings, tuning, units=units, density=density, strength=1e-3, seeds=tuple(options.seeds))
             with shown() as progress:
                 rows = rethink(plan, Store(options.store), engine_of(options), progress)
             print(f"\n{100 * density:g} % of the {units}\n\n{markdown(rows)}")
