@@ -2,7 +2,7 @@
 
     python benchmarks/early_bird.py --store FOLDER [--data mnist] [--density 0.7 0.5] [--seeds 0 1 2] [--epochs 20]
 
-The whole takes about 20 minutes on a core; what the store holds already is not trained again. Writes
+The whole should take about 20 minutes on a core; what the store holds already is not trained again. Writes
 results/early-bird.json, prints a table, and leaves studies in the store for `prunus report`.
 """
 
@@ -22,9 +22,7 @@ def main() -> None:
     add_options(parser, epochs=20)
     parser.add_argument("--model", default=network())
     parser.add_argument("--density", type=float, nargs="+", default=[0.7, 0.5])
-    parser.add_argument(
-        "--strength", type=float, default=1e-3, help="of the penalty; the paper has 1e-4, ten times as long"
-    )
+    parser.add_argument("--strength", type=float, default=1e-3, help="of the penalty; the paper has 1e-4 in 160 epochs")
     options = parser.parse_args()
     settings = settings_of(options)
     task, found = task_of(options.model, options.data), []

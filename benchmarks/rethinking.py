@@ -2,7 +2,7 @@
 
     python benchmarks/rethinking.py --store FOLDER [--data mnist] [--seeds 0 1 2] [--epochs 10] [--tune-epochs 5]
 
-The whole takes about 20 minutes on a core; what the store holds already is not trained again. Writes
+The whole should take about 20 minutes on a core; what the store holds already is not trained again. Writes
 results/rethinking.json, prints a table for each kind of pruning, and leaves studies in the store for `prunus report`.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/transfer.py --store FOLDER [--parts FOLDER] [--seeds 0 1 2] [--steps 6000] [--rounds 6]
 
 The halves, digits 0 to 4 and 5 to 9, are written once as data folders in hub layout, by default beside the store. The
-whole takes about 20 minutes on a core; what the store holds already is not trained again. Writes
+whole should take about 20 minutes on a core; what the store holds already is not trained again. Writes
 results/transfer.json, prints a table for each transfer, and leaves studies in the store for `prunus report`.
 """
 
