@@ -13,12 +13,18 @@ from prunus.laboratory import (
     Drawn,
     Inverted,
     MaskFile,
+    Opened,
     Perturbed,
     Pruned,
+    Ranked,
+    Redrawn,
     Rewound,
+    Shrunk,
     Shuffled,
+    Slimmed,
     Task,
     Trained,
+    Transferred,
 )
 from prunus.settings import Settings
 from prunus.store import identity, specification
@@ -39,6 +45,12 @@ PIECES: dict[type, Any] = {
     Acted: Acted(FIRST, SECOND),
     Perturbed: Perturbed(FIRST, SECOND, THIRD, "signs"),
     Connected: Connected(TASK, FIRST, SECOND),
+    Slimmed: Slimmed(TASK, FIRST, Settings(steps=10), 0),
+    Ranked: Ranked(TASK, FIRST, 0.5),
+    Shrunk: Shrunk(TASK, FIRST, SECOND),
+    Redrawn: Redrawn(TASK, FIRST, 0),
+    Transferred: Transferred(FIRST, SECOND),
+    Opened: Opened(FIRST, SECOND),
 }
 TASKS = {
     "model": "lenet-5",
@@ -103,7 +115,28 @@ CHANGES: dict[type, dict[str, Any]] = {
         "seed": 1,
     },
     Perturbed: {"start": THIRD, "initial": FIRST, "mask": FIRST, "change": "noised", "amount": 0.5, "seed": 1},
-    Connected: {"task": replace(TASK, model="lenet-5"), "first": SECOND, "second": FIRST, "points": 31},
+    Connected: {
+        "task": replace(TASK, model="lenet-5"),
+        "first": SECOND,
+        "second": FIRST,
+        "points": 31,
+        "rows": 10_001,
+    },
+    Slimmed: {
+        "task": replace(TASK, model="resnet-20"),
+        "start": SECOND,
+        "settings": Settings(steps=11),
+        "seed": 1,
+        "strength": 1e-3,
+        "density": 0.5,
+        "window": 4,
+        "threshold": 0.2,
+    },
+    Ranked: {"task": replace(TASK, model="resnet-20"), "trained": SECOND, "density": 0.4},
+    Shrunk: {"task": replace(TASK, model="resnet-20"), "weights": THIRD, "mask": THIRD},
+    Redrawn: {"task": replace(TASK, model="resnet-20"), "like": SECOND, "seed": 1},
+    Transferred: {"weights": THIRD, "fresh": THIRD, "renewed": ("fc3.weight",)},
+    Opened: {"mask": THIRD, "like": THIRD, "opened": ("fc3.weight",)},
 }
 
 

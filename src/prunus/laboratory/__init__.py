@@ -7,9 +7,12 @@ not hold yet, and whatever they stand on.
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
 from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
+from prunus.laboratory.slimmed import Ranked, Slimmed
+from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Trained
+from prunus.laboratory.transferred import Opened, Transferred
 
 __all__ = [
     "Acted",
@@ -18,12 +21,20 @@ __all__ = [
     "Engine",
     "Inverted",
     "MaskFile",
+    "Opened",
     "Perturbed",
     "Pruned",
+    "Ranked",
+    "Redrawn",
     "Rewound",
+    "Shrunk",
     "Shuffled",
+    "Size",
+    "Slimmed",
     "Task",
     "Trained",
+    "Transferred",
     "pool",
     "serial",
+    "size",
 ]

@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunus import models
 from prunus.data import Data, load
 from prunus.data.corrupt import CORRUPTIONS, corrupted
 from prunus.errors import PrunusError, unknown
+from prunus.evaluation import mode
 from prunus.imported import imported
 from prunus.models.start import STARTS
+from prunus.shrinking import shrink_to_fit
+from prunus.snapshot import Snapshot
+from prunus.tree import parameters
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,28 @@ class Task:
                 torch.manual_seed(seed)
                 model.apply(STARTS[self.start])
         return model
+
+    def network_like(self, start: Snapshot) -> nn.Module:
+        """The network in the sizes of `start`, which may have lost channels; its weights mean nothing yet.
+
+        Raises `PrunusError` for sizes with which it does not run on the data.
+        """
+        model = self.network()
+        own = parameters(model)
+        if all(value.shape == own[name].shape for name, value in start.weights.items() if name in own):
+            return model
+        model = shrink_to_fit(model, {**start.weights, **start.buffers})
+        try:
+            with mode(model, training=False), torch.no_grad():
+                model(self.example())
+        except RuntimeError as error:
+            raise PrunusError(f"weights of these sizes do not run on data '{self.data}': {error}.") from error
+        return model
+
+    def example(self) -> Tensor:
+        """One normalised input (1, C, H, W)."""
+        inputs, _ = next(_loaded(self.data).train.batches(1, most=1))
+        return inputs
 
 
 def code_of(kind: str, text: str) -> str:

@@ -21,6 +21,7 @@ from prunus.training import train
 class Trained:
     """`start` after training, from its own step on, to step `until` or the end of what `settings` ask for.
 
+    The network has the sizes of `start`: channels that were removed stay so.
     Where there is a `mask`, what it prunes is zero throughout, or stays at its start where `frozen`. Data order and
     noise come from `seed`. Measured: error (percent) and loss on the validation part at some forty moments a
     factor of e; where that loss was least, and there and at the end the error on the test part.
@@ -41,7 +42,7 @@ class Trained:
         total = self.settings.steps_in_all(len(data.train))
         last = total if self.until is None else self.until
         with quiet():
-            model = self.task.network()
+            model = self.task.network_like(start)
             optimizer = make_optimizer(model, self.settings)
             if start.optimizer is None:
                 start.restore_weights(model)

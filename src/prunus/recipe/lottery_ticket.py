@@ -48,8 +48,7 @@ class Hunt:
     def __post_init__(self) -> None:
         if self.rounds < 0:
             raise PrunusError(f"rounds must be at least 0, found {self.rounds}.")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise PrunusError(f"a search needs at least one seed, and each of them once, found {list(self.seeds)}.")
+        check_seeds(self.seeds)
         check_ranges(self.keep, dict(self.keeps))
         check_step(self.task, self.settings, self.step)
         parts.score_named(self.score)
@@ -66,6 +65,12 @@ class Hunt:
     def controls_of(self, number: int) -> tuple[str, ...]:
         """The controls that round `number` has."""
         return self.controls if self.controls_at is None or number in self.controls_at else ()
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raise `PrunusError` unless there is a seed, and each of them once."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise PrunusError(f"a search needs at least one seed, and each of them once, found {list(seeds)}.")
 
 
 def check_step(task: Task, settings: Settings, step: int) -> None:

@@ -56,15 +56,17 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     match found["kind"]:
         case "Drawn":
             what = f"drawn    {found['task']['model']} for {found['task']['data']}, seed {found['seed']}"
-        case "Trained" if "error" in metrics:
+        case "Trained" | "Slimmed" as kind if "error" in metrics:
             right = f"{100 - metrics['error']:.2f} % right on test"
-            what = f"trained  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
-        case "Trained":
-            what = f"trained  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
+            what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
+        case "Trained" | "Slimmed" as kind:
+            what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
         case "Pruned":
             what = f"pruned   by {found['score']}: {100 * metrics['density']:.2f} % kept"
         case "Inverted":
             what = f"inverted by {found['score']}: {100 * metrics['density']:.2f} % kept"
+        case "Ranked":
+            what = f"ranked   {100 * metrics['density']:.2f} % of the channels kept"
         case "Shuffled":
             what = f"shuffled seed {found['seed']}"
         case "Acted":

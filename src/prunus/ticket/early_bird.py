@@ -15,7 +15,7 @@ from prunus.errors import PrunusError
 from prunus.mask import Mask
 from prunus.pruning import prune
 from prunus.score import magnitude
-from prunus.tree import parameters
+from prunus.tree import Tree, parameters
 
 
 class EarlyBird:
@@ -45,8 +45,7 @@ class EarlyBird:
 
         Raises `PrunusError` for a model without BatchNorm scales.
         """
-        mask = prune(_scales(model), magnitude, self.density, allow_empty=True)
-        self._masks.append(mask.to("cpu"))
+        self._masks.append(largest(scales(model), self.density).to("cpu"))
         return len(self._masks) == self.window and max(self.distances) <= self.threshold
 
     @property
@@ -78,13 +77,22 @@ def penalty(model: nn.Module) -> Tensor:
     >>> penalty(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(2))).item()
     5.0
     """
-    return torch.stack([scale.abs().sum() for scale in _scales(model).values()]).sum()
+    return torch.stack([scale.abs().sum() for scale in scales(model).values()]).sum()
 
 
-def _scales(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The BatchNorm weights (channels,) of `model` by name, each once."""
-    scales = {id(layer.weight) for layer in model.modules() if isinstance(layer, _BatchNorm)}
-    found = {name: parameter for name, parameter in parameters(model).items() if id(parameter) in scales}
+def largest(scales: Tree, density: float) -> Mask:
+    """The mask that keeps `density` of all channels, those with the largest BatchNorm scales |gamma|.
+
+    >>> largest({"first": torch.tensor([0.1, -3.0]), "second": torch.tensor([2.0, 1.0])}, 0.5)["first"].tolist()
+    [False, True]
+    """
+    return prune(scales, magnitude, density, allow_empty=True)
+
+
+def scales(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The BatchNorm weights (channels,) of `model` by name, each once; raises `PrunusError` where it has none."""
+    own = {id(layer.weight) for layer in model.modules() if isinstance(layer, _BatchNorm)}
+    found = {name: parameter for name, parameter in parameters(model).items() if id(parameter) in own}
     if not found:
         raise PrunusError(f"{type(model).__name__} has no BatchNorm scales to rank channels by.")
     return found

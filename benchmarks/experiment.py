@@ -1,0 +1,44 @@
+"""What the benchmarks that run experiments have in common."""
+
+import argparse
+import os
+from pathlib import Path
+
+from prunus.laboratory import Engine, Task, pool, serial
+from prunus.settings import Settings
+
+
+def add_options(parser: argparse.ArgumentParser, **epochs: int) -> None:
+    """The options of all of them; `epochs=` or `steps=` names how long training takes, and the default."""
+    ((unit, many),) = epochs.items()
+    parser.add_argument("--store", type=Path, required=True, help="folder of finished pieces, made where missing")
+    parser.add_argument("--data", default="mnist")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(f"--{unit}", type=int, default=many)
+    parser.add_argument("--processes", type=int, default=1)
+
+
+def engine_of(options: argparse.Namespace) -> Engine:
+    return serial if options.processes == 1 else pool(options.processes)
+
+
+def network() -> str:
+    """The network of networks.py, named from here: a piece's identity holds the name."""
+    return f"{os.path.relpath(Path(__file__).with_name('networks.py'))}:conv_norm"
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """SGD with a rate of 0.1 that falls twice to a tenth, as in the papers on ResNets and VGGs, which augment too."""
+    return Settings(
+        epochs=options.epochs,
+        optimizer="sgd",
+        learning_rate=0.1,
+        weight_decay=1e-4,
+        decay="steps",
+        augment=options.model.startswith(("resnet", "vgg")),
+    )
+
+
+def task_of(model: str, data: str) -> Task:
+    """Weights start as He et al. 2015 have it, in ResNets and VGGs their own way, which is the same."""
+    return Task.of(model, data, start="usual" if model.startswith(("resnet", "vgg")) else "he")
