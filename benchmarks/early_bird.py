@@ -9,11 +9,10 @@ results/early-bird.json, prints a table, and leaves studies in the store for `pr
 import argparse
 from dataclasses import asdict
 
-from experiment import add_options, engine_of, network, settings_of, task_of
+from experiment import add_options, engine_of, network, print_rows, settings_of, task_of
 from machine import keep
 from prunus.progress import shown
 from prunus.recipe.early_bird import Plan, compare
-from prunus.recipe.tables import markdown
 from prunus.store import Store
 
 
@@ -31,7 +30,7 @@ def main() -> None:
         with shown() as progress:
             comparison = compare(plan, Store(options.store), engine_of(options), progress)
         print(f"\n{100 * density:g} % of the channels, settled after epoch {comparison.epochs} of {options.epochs}\n")
-        print(markdown(comparison.rows))
+        print_rows(comparison.rows)
         found.append({"density": density, **asdict(comparison)})
     about = {"task": asdict(task), "settings": asdict(settings), "strength": options.strength, "seeds": options.seeds}
     keep("early-bird", {**about, "found": found})

@@ -7,8 +7,9 @@ changes, 4 amounts of noise and a random network; and 2 ways to k: 132 runs of a
 Writes results/early-phase-MODEL-DATA.json.
 """
 
+from experiment import engine_of, print_table
 from machine import keep
-from papers import cells, described, engine_of, hunt_of, options, plain, print_table
+from papers import cells, described, hunt_of, options, plain
 from prunus.progress import shown
 from prunus.recipe.early_phase import Plan, measure
 from prunus.store import Store

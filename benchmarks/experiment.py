@@ -2,9 +2,12 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 from prunus.laboratory import Engine, Task, pool, serial
+from prunus.recipe.tables import Row
 from prunus.settings import Settings
 
 
@@ -42,3 +45,22 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def task_of(model: str, data: str) -> Task:
     """Weights start as He et al. 2015 have it, in ResNets and VGGs their own way, which is the same."""
     return Task.of(model, data, start="usual" if model.startswith(("resnet", "vgg")) else "he")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """As Markdown."""
+    for row in (columns, ["---"] * len(columns), *rows):
+        print(f"| {' | '.join(row)} |")
+    print()
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """As Markdown: mean +- sample standard deviation, or the value that all seeds have."""
+    print_table(["", *rows[0].figures], [[row.name, *map(_text, row.figures.values())] for row in rows])
+
+
+def _text(values: Sequence[float]) -> str:
+    if len(set(values)) == 1:
+        return f"{values[0]:,.6g}"
+    digits = 0 if fmean(values) > 1000 else 2
+    return f"{fmean(values):,.{digits}f} +- {stdev(values):.{digits}f}"

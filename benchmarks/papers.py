@@ -1,11 +1,10 @@
-"""What the benchmarks of papers on tickets share: their options, the search they build on, and a table for a person."""
+"""What the benchmarks that change a search for tickets share: its options, and what came out as plain values."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from prunus.laboratory import pool, serial
-from prunus.laboratory.engine import Engine
+from experiment import add_options
 from prunus.recipe.lottery_ticket import Hunt
 from prunus.recipe.replicates import Measured
 from prunus.recipe.usual import ticket_settings, ticket_task, usual_hunt
@@ -16,13 +15,9 @@ def options(about: str, *, steps: int, rounds: int, keep: float) -> argparse.Arg
     """A parser of the options that all have, with these defaults."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="lenet-300-100")
-    parser.add_argument("--data", default="mnist")
-    parser.add_argument("--store", required=True, help="a folder; what it holds already is not trained again")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=steps, help="optimizer steps of a run")
+    add_options(parser, steps=steps)
     parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--keep", type=float, default=keep, help="part that a layer keeps in a round")
-    parser.add_argument("--processes", type=int, default=1)
     return parser
 
 
@@ -32,10 +27,6 @@ def hunt_of(chosen: argparse.Namespace) -> Hunt:
     settings = replace(ticket_settings(chosen.model), steps=chosen.steps, epochs=None)
     hunt = usual_hunt(task, settings, rounds=chosen.rounds, keep=chosen.keep)
     return replace(hunt, seeds=tuple(chosen.seeds))
-
-
-def engine_of(chosen: argparse.Namespace) -> Engine:
-    return serial if chosen.processes == 1 else pool(chosen.processes)
 
 
 def described(hunt: Hunt) -> dict[str, object]:
@@ -52,10 +43,3 @@ def plain(lines: Mapping[str, Sequence[Measured]]) -> dict[str, list[dict[str, o
 
 def cells(lines: Mapping[str, Sequence[Measured]]) -> list[list[str]]:
     return [[name, *(f"{one.mean:.2f} ± {one.deviation:.2f}" for one in line)] for name, line in lines.items()]
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """As Markdown."""
-    for row in (columns, ["---"] * len(columns), *rows):
-        print(f"| {' | '.join(row)} |")
-    print()

@@ -9,12 +9,11 @@ results/rethinking.json, prints a table for each kind of pruning, and leaves stu
 import argparse
 from dataclasses import asdict, replace
 
-from experiment import add_options, engine_of, network, settings_of, task_of
+from experiment import add_options, engine_of, network, print_rows, settings_of, task_of
 from machine import keep
 from prunus.progress import shown
 from prunus.recipe.lottery_ticket import at_last_rate
 from prunus.recipe.rethinking import Plan, rethink
-from prunus.recipe.tables import markdown
 from prunus.store import Store
 
 DENSITIES = {"channels": (0.7, 0.5), "weights": (0.3, 0.05)}
@@ -34,7 +33,8 @@ def main() -> None:
             plan = Plan(task, settings, tuning, units=units, density=density, strength=1e-3, seeds=tuple(options.seeds))
             with shown() as progress:
                 rows = rethink(plan, Store(options.store), engine_of(options), progress)
-            print(f"\n{100 * density:g} % of the {units}\n\n{markdown(rows)}")
+            print(f"\n{100 * density:g} % of the {units}\n")
+            print_rows(rows)
             found.append({"units": units, "density": density, "rows": [asdict(row) for row in rows]})
     about = {"task": asdict(task), "settings": asdict(settings), "fine_tuning": asdict(tuning), "seeds": options.seeds}
     keep("rethinking", {**about, "found": found})

@@ -11,8 +11,9 @@ Writes results/sanity-MODEL-DATA-SCOPE.json.
 
 from dataclasses import asdict, replace
 
+from experiment import engine_of, print_table
 from machine import keep
-from papers import cells, described, engine_of, hunt_of, options, plain, print_table
+from papers import cells, described, hunt_of, options, plain
 from prunus.progress import shown
 from prunus.recipe.sanity import CHECKS, USUAL, Plan, check
 from prunus.store import Store

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import torch
 
-from experiment import add_options, engine_of
+from experiment import add_options, engine_of, print_rows
 from machine import keep
 from prunus.data import Data, Split, load
 from prunus.laboratory import Task
 from prunus.progress import shown
 from prunus.recipe.lottery_ticket import Hunt
-from prunus.recipe.tables import markdown
 from prunus.recipe.transfer import Plan, transfer
 from prunus.recipe.usual import ticket_task
 from prunus.settings import Settings
@@ -62,7 +61,8 @@ def main() -> None:
         )
         with shown() as progress:
             rows = transfer(Plan(hunt, target, settings), Store(options.store), engine_of(options), progress)
-        print(f"\n{name}\n\n{markdown(rows)}")
+        print(f"\n{name}\n")
+        print_rows(rows)
         found[name] = [asdict(row) for row in rows]
     about = {"model": MODEL, "adam": asdict(adam), "sgd": asdict(sgd), "seeds": options.seeds}
     hunted = {"rounds": options.rounds, "keep": options.keep, "rewind_step": options.rewind_step}

@@ -9,8 +9,9 @@ a fifth in each of 24; actions meet the masks of rounds 3 and 5. For each seed 1
 
 from dataclasses import asdict
 
+from experiment import engine_of, print_table
 from machine import keep
-from papers import cells, described, engine_of, hunt_of, options, plain, print_table
+from papers import cells, described, hunt_of, options, plain
 from prunus.progress import shown
 from prunus.recipe.deconstruction import CRITERIA, Plan, deconstruct
 from prunus.store import Store
