@@ -16,7 +16,11 @@ from prunus.checkpoint import read_weights
 from prunus.data import load
 from prunus.errors import PrunusError
 from prunus.evaluation import evaluate
+from prunus.mask import Mask
+from prunus.pruning import prune
 from prunus.recipe import Plan, deep_compression
+from prunus.scope import given
+from prunus.score import magnitude
 from prunus.settings import Settings
 from prunus.tree import weights
 
@@ -38,6 +42,19 @@ def test_the_model_ends_with_the_weights_in_the_file(tmp_path):
     stored = pack.read(tmp_path / "out.prunus")
     assert all(torch.equal(stored[name], tensor) for name, tensor in network.state_dict().items())
     assert evaluate(network, DATA.test()).error == result.error_reloaded == result.error
+
+
+@pytest.mark.parametrize(("own", "kept"), [(0.1, 0.1), (0.4, 0.2)])
+def test_a_network_that_comes_pruned_keeps_its_zeros(tmp_path, own, kept):
+    """Whatever part of it each tensor has: here the first almost nothing, and the last everything."""
+    network = models.build("lenet-300-100", DATA, seed=0)
+    scarce = {"fc1.weight": own / 20, "fc3.weight": 1.0}
+    mask = prune(network, magnitude, own, scope=given(scarce))
+    mask.apply_to(network)
+    result = deep_compression(network, DATA, tmp_path / "out.prunus", plan=short(), trained=True)
+    found = Mask({name: result.pruned[name] != 0 for name in mask})
+    assert all((entries <= mask[name]).all() for name, entries in found.items())
+    assert found.density == pytest.approx(min(mask.density, kept), abs=2e-5)
 
 
 def test_every_tensor_shares_as_many_values_as_its_bits_allow(tmp_path):

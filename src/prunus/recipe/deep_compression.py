@@ -317,13 +317,18 @@ class _Run:
         return self.work.stage(f"pruned-{round_}", make)
 
     def target(self, density: float, dense: Mapping[str, Tensor], mask: Mask) -> tuple[float, Scope]:
-        """The density to end at, and how tensors share it: together by magnitude, unless the plan says more."""
+        """The density to end at, and how tensors share it: together by magnitude, unless the plan says more.
+
+        A network that comes sparser than that stays as sparse as it is.
+        """
         plan, own = self.plan, {name: dense[name] for name in weights(self.model)}
+        begin = mask.densities()
         if plan.quality is None and not plan.densities:
-            return density, floored(FLOOR)
+            if density >= mask.density:
+                return overall(begin, own), toward(begin, begin)
+            return density, floored(min(FLOOR, min(begin.values()) / mask.density))
         kept = threshold(own, plan.quality).densities() if plan.quality is not None else {}
         final = dict.fromkeys(own, plan.density) | kept | dict(plan.densities)
-        begin = mask.densities()
         densities = {name: min(begin[name], value * density / plan.density) for name, value in final.items()}
         return overall(densities, own), toward(densities, begin)
 
