@@ -49,12 +49,9 @@ class Hold:
         self._optimizer = optimizer
         self._parameters = _held_parameters(optimizer, model, mask)
         self._at = None if at is None else _frozen_values(self._parameters, at)
-        self._kept = {  # each laid out in memory as its weight is
-            name: torch.ones_like(parameter, dtype=torch.bool, requires_grad=False)
-            for name, parameter in self._parameters.items()
-        }
-        self._flat = {name: _flat(kept) for name, kept in self._kept.items()}
-        self._gradient_masks = {name: _GradientMask(name, self._kept[name], self._flat[name]) for name in self._kept}
+        self._places = {name: _Places(parameter) for name, parameter in self._parameters.items()}
+        self._kept = {name: places.kept for name, places in self._places.items()}
+        self._gradient_masks = {name: _GradientMask(name, places) for name, places in self._places.items()}
         self._dense = False
         self.update(mask)
         self._handles = [
@@ -82,6 +79,8 @@ class Hold:
             kept.copy_(mask[name])  # in place: compiled graphs and hooks go on reading the same memory
         if distributed.is_available() and distributed.is_initialized():
             _broadcast(self._kept.values())
+        for places in self._places.values():
+            places.refresh()
         self._mask_weights()
         self._mask_gradients()
         self._mask_state()
@@ -144,14 +143,14 @@ class Hold:
     def _mask_weights(self) -> None:
         for name, parameter in self._parameters.items():
             if self._at is None:
-                _clear(parameter.detach(), self._kept[name], self._flat[name])
+                self._places[name].clear(parameter.detach())
             else:
                 parameter.detach().copy_(torch.where(self._kept[name], parameter, self._at[name]))
 
     def _mask_gradients(self) -> None:
         for name, parameter in self._parameters.items():
             if parameter.grad is not None:
-                _clear(parameter.grad, self._kept[name], self._flat[name])
+                self._places[name].clear(parameter.grad)
 
     def _mask_state(self) -> None:
         for name, parameter in self._parameters.items():
@@ -181,8 +180,8 @@ class _GradientMask:
     It refers to no parameter: a cycle through torch's hooks would never be freed.
     """
 
-    def __init__(self, name: str, kept: Tensor, flat: np.ndarray | None) -> None:
-        self.name, self.kept, self.flat, self.active = name, kept, flat, True
+    def __init__(self, name: str, places: "_Places") -> None:
+        self.name, self.places, self.active = name, places, True
 
     def __call__(self, parameter: Tensor) -> None:
         gradient = parameter.grad
@@ -190,7 +189,32 @@ class _GradientMask:
             return
         if gradient.is_sparse:
             raise PrunusError(f"{self.name}: a sparse gradient cannot be masked; make it dense (sparse=False).")
-        _clear(gradient, self.kept, self.flat)
+        self.places.clear(gradient)
+
+
+class _Places:
+    """Which entries of one weight are kept, and the fastest way to write +0.0 into the others."""
+
+    def __init__(self, parameter: Tensor) -> None:
+        # both laid out in memory as the weight is
+        self.kept = torch.ones_like(parameter, dtype=torch.bool, requires_grad=False)
+        self._ones: Tensor | None = None  # all bits of what is kept, none of what is pruned
+        if parameter.is_cpu:
+            self._ones = torch.ones_like(parameter, dtype=_INTEGERS[parameter.itemsize], requires_grad=False)
+
+    def refresh(self) -> None:
+        """Take in what was written into `kept`."""
+        if self._ones is not None:
+            self._ones.copy_(self.kept).neg_()
+
+    def clear(self, tensor: Tensor) -> None:
+        """Zero the pruned entries of `tensor`."""
+        if self._ones is None or not tensor.is_cpu:
+            _bits(tensor).mul_(self.kept)
+        elif torch.get_num_threads() > 1 or tensor.stride() != self.kept.stride():
+            _bits(tensor).bitwise_and_(self._ones)
+        else:
+            _clear_flat(_flat(tensor), _flat(self.kept))
 
 
 def _held_parameters(optimizer: Optimizer, model: nn.Module, mask: Mask) -> dict[str, nn.Parameter]:
@@ -215,20 +239,8 @@ def _frozen_values(held: Mapping[str, nn.Parameter], at: Tree) -> dict[str, Tens
     return {name: at[name].detach().to(parameter).clone() for name, parameter in held.items()}
 
 
-def _clear(tensor: Tensor, kept: Tensor, flat: np.ndarray | None) -> None:
-    """Write +0.0 into the entries of `tensor` that are not kept; `flat` is `kept` as it lies in memory."""
-    if flat is not None and tensor.is_cpu and tensor.stride() == kept.stride():
-        values = _flat(tensor)
-        assert values is not None
-        _clear_flat(values, flat)
-    else:
-        _bits(tensor).mul_(kept)
-
-
-def _flat(tensor: Tensor) -> np.ndarray | None:
-    """The memory of a tensor without holes, in the order in which it lies there; None on other devices."""
-    if not tensor.is_cpu:
-        return None
+def _flat(tensor: Tensor) -> np.ndarray:
+    """The memory of a tensor without holes on the CPU, in the order in which it lies there."""
     plain = tensor if tensor.dtype in _IN_NUMPY else _bits(tensor)
     if plain.is_contiguous():
         return plain.numpy().reshape(-1)
@@ -237,7 +249,7 @@ def _flat(tensor: Tensor) -> np.ndarray | None:
 
 @compiled
 def _clear_flat(values: np.ndarray, kept: np.ndarray) -> None:
-    # a third of the time of torch's product, which reads a mask as wide as the weights
+    # on one thread faster than torch's `bitwise_and`, which reads a mask as wide as the weights
     for place in range(values.size):
         if not kept[place]:
             values[place] = 0
