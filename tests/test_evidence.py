@@ -8,12 +8,15 @@ from prunus.errors import PrunusError
 from prunus.evidence import gradients
 
 
-def test_mean_over_equal_batches_is_the_gradient_of_the_mean():
+@pytest.mark.parametrize("rows", [4, 5])
+def test_the_mean_over_batches_is_the_gradient_of_the_mean(rows):
+    """Whether or not the last batch is smaller; what was in evaluation mode stays in it."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.Linear(6, 3)).double()
+    model[1].eval()
     inputs, labels = torch.randn(12, 4, dtype=torch.float64), torch.arange(12) % 3
-    found = gradients(model, zip(inputs.split(4), labels.split(4), strict=True))
-    assert model.training
+    found = gradients(model, zip(inputs.split(rows), labels.split(rows), strict=True))
+    assert [module.training for module in model] == [True, False, True]
     assert all(parameter.grad is None for parameter in model.parameters())
     model.eval()
     nn.functional.cross_entropy(model(inputs), labels).backward()

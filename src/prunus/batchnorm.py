@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus.errors import PrunusError
+from prunus.modes import mode
 
 
 @torch.no_grad()
@@ -26,24 +27,21 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
     layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
     if not layers:
         return 0
-    modes = [(module, module.training) for module in model.modules()]
     momenta = [layer.momentum for layer in layers]
     used = 0
     try:
-        model.eval()
-        for batch in batches:
-            if used == 0:
-                for layer in layers:
-                    layer.reset_running_stats()
-                    layer.momentum = None  # a plain average
-                    layer.training = True
-            model(batch)
-            used += 1
+        with mode(model, training=False):
+            for batch in batches:
+                if used == 0:
+                    for layer in layers:
+                        layer.reset_running_stats()
+                        layer.momentum = None  # a plain average
+                        layer.training = True
+                model(batch)
+                used += 1
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
-        for module, training in modes:
-            module.training = training
     if used == 0:
         raise PrunusError("BatchNorm cannot be recalibrated without a batch of inputs, found none.")
     return used

@@ -1,8 +1,6 @@
 """How a model does on a split, and where in it the first number that is none appears."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 
 from prunus.data import Split
 from prunus.errors import DivergedError
+from prunus.modes import mode
 from prunus.tree import parameters
 
 
@@ -42,18 +41,6 @@ def evaluate(model: nn.Module, split: Split, *, batch: int = 1000) -> Score:
                 raise DivergedError(f"evaluation gave a loss of {part}: {first_not_finite(model, inputs)}.")
             loss += part
     return Score(error=100 * wrong / len(split), loss=loss / len(split))
-
-
-@contextmanager
-def mode(model: nn.Module, *, training: bool) -> Iterator[None]:
-    """`model` in training or evaluation mode; afterwards every module is in its own mode again."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, before in modes:
-            module.training = before
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.errors import PrunusError
+from prunus.modes import mode
 from prunus.tree import weights
 
 Batch = tuple[Tensor, Tensor]
@@ -15,24 +16,20 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def gradients(
     model: nn.Module, batches: Iterable[Batch], loss: Loss = nn.functional.cross_entropy
 ) -> dict[str, Tensor]:
-    """The mean over `batches` of the loss gradient of each prunable weight, in evaluation mode.
+    """The mean over all rows of `batches` of the loss gradient of each prunable weight, in evaluation mode.
 
-    `batches` yields (inputs, labels); each batch weighs the same. The model's own `.grad` fields and its mode
-    are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
+    `batches` yields (inputs, labels), and `loss` is a mean over the rows of a batch. The model's own `.grad` fields and
+    all modes are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
     """
     own = weights(model)
     sums = {name: torch.zeros_like(weight) for name, weight in own.items()}
-    training = model.training
-    model.eval()
-    try:
-        count = 0
+    count = 0
+    with mode(model, training=False):
         for inputs, labels in batches:
             found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
             for total, part in zip(sums.values(), found, strict=True):
-                total += part
-            count += 1
-    finally:
-        model.train(training)
+                total.add_(part, alpha=len(labels))
+            count += len(labels)
     if not count:
         raise PrunusError("gradients need at least one batch.")
     for name, total in sums.items():

@@ -24,7 +24,8 @@ from torch.optim import Optimizer
 from prunus.data import Data
 from prunus.denormals import flushed
 from prunus.errors import DivergedError, PrunusError
-from prunus.evaluation import device_of, first_not_finite, mode, not_finite_parameter
+from prunus.evaluation import device_of, first_not_finite, not_finite_parameter
+from prunus.modes import mode
 from prunus.progress import Progress, silent
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from prunus.evaluation import mode
 from prunus.laboratory.task import Task
 from prunus.mask import Mask
 from prunus.models.start import STARTS
+from prunus.modes import mode
 from prunus.shrinking import shrink
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece

@@ -15,9 +15,9 @@ from prunus import models
 from prunus.data import Data, load
 from prunus.data.corrupt import CORRUPTIONS, corrupted
 from prunus.errors import PrunusError, unknown
-from prunus.evaluation import mode
 from prunus.imported import imported
 from prunus.models.start import STARTS
+from prunus.modes import mode
 from prunus.shrinking import shrink_to_fit
 from prunus.snapshot import Snapshot
 from prunus.tree import parameters

@@ -19,11 +19,12 @@ from prunus.batchnorm import recalibrate
 from prunus.codebook import Codebook
 from prunus.data import Data
 from prunus.errors import PrunusError
-from prunus.evaluation import device_of, evaluate, mode
+from prunus.evaluation import device_of, evaluate
 from prunus.gradual import Gradual
 from prunus.holding import hold
 from prunus.mask import Mask
 from prunus.models import describe
+from prunus.modes import mode
 from prunus.pack.codec import RelativeIndex
 from prunus.progress import Progress, silent
 from prunus.pruning import threshold
