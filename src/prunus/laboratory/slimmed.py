@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from prunus.evaluation import evaluate
 from prunus.laboratory.task import Task
+from prunus.laboratory.trained import as_begun
 from prunus.mask import Mask
 from prunus.ranking import keep_largest
-from prunus.settings import Settings, make_optimizer
+from prunus.settings import Settings
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.early_bird import EarlyBird, largest, penalty, scales
@@ -43,12 +44,7 @@ class Slimmed:
         data, start = self.task.read(), bench.result(self.start)
         total = self.settings.steps_in_all(len(data.train))
         with quiet():
-            model = self.task.network()
-            optimizer = make_optimizer(model, self.settings)
-            if start.optimizer is None:
-                start.restore_weights(model)
-            else:
-                start.restore(model, optimizer)
+            model, optimizer = as_begun(self.task, start, self.settings)
             watch = _Watch(model, self._early_bird(), len(data.train) // self.settings.batch)
             try:
                 train(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from prunus.data import Split
 from prunus.evaluation import evaluate
@@ -42,12 +43,7 @@ class Trained:
         total = self.settings.steps_in_all(len(data.train))
         last = total if self.until is None else self.until
         with quiet():
-            model = self.task.network_like(start)
-            optimizer = make_optimizer(model, self.settings)
-            if start.optimizer is None:
-                start.restore_weights(model)
-            else:
-                start.restore(model, optimizer)
+            model, optimizer = as_begun(self.task, start, self.settings)
             curve = _Curve(model, data.validation, start.step, last)
             holding = hold(optimizer, model, mask, at=start.weights if self.frozen else None) if mask else nullcontext()
             with holding as held:
@@ -76,6 +72,17 @@ class Trained:
                 curve.restore_best()
                 metrics["early_stop"]["error"] = evaluate(model, data.test()).error
         return Outcome(result, metrics)
+
+
+def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module, Optimizer]:
+    """The network in the sizes of `start` with its weights, and the optimizer with what it remembers there, if any."""
+    model = task.network_like(start)
+    optimizer = make_optimizer(model, settings)
+    if start.optimizer is None:
+        start.restore_weights(model)
+    else:
+        start.restore(model, optimizer)
+    return model, optimizer
 
 
 class _Curve:
