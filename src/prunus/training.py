@@ -6,6 +6,7 @@ checkpoint.
 """
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -206,7 +207,20 @@ def _one_process(precision: str, device: torch.device) -> "Fabric":
     except ImportError as error:
         raise PrunusError(f"precision '{precision}' needs lightning-fabric: pip install 'prunus[lab]'.") from error
     devices = 1 if device.index is None else [device.index]
-    return Fabric(accelerator=device.type, devices=devices, precision=precision)  # type: ignore[arg-type]
+    with _warnings_alone("lightning_fabric"):  # it would tell which precision we asked for
+        return Fabric(accelerator=device.type, devices=devices, precision=precision)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _warnings_alone(name: str) -> Iterator[None]:
+    """The logger `name` leaves out what is less than a warning."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Batches:

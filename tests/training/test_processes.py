@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from prunus import training
 from prunus.errors import DivergedError, PrunusError
@@ -104,6 +106,21 @@ def test_one_process_of_fabric_is_torch_alone(tmp_path: Path) -> None:
     assert same(alone, hosted)
     assert same(alone, resumed)
     assert histories[0] == histories[1] == histories[2]
+
+
+def test_a_precision_is_not_talked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[logging.LogRecord] = []
+    fabric_logger = logging.getLogger("lightning_fabric")
+    level, handler = fabric_logger.level, logging.Handler()
+    monkeypatch.setattr(handler, "emit", said.append)
+    fabric_logger.addHandler(handler)
+    try:
+        train(noisy(), DIGITS, dataclasses.replace(SETTINGS, precision="bf16-mixed"), seed=0)
+        Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    finally:
+        fabric_logger.removeHandler(handler)
+    assert fabric_logger.level == level
+    assert len(said) == 1  # of the Fabric that is not ours
 
 
 def test_half_precision_on_the_cpu(tmp_path: Path) -> None:
