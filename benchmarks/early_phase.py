@@ -31,7 +31,7 @@ def main() -> None:
         "lines": plain(found.lines),
     }
     path = keep(f"early-phase-{chosen.model}-{chosen.data}", result)
-    print(f"{100 * found.density:.3g} % kept; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f} % right\n")
+    print(f"{100 * found.density:.3g} % kept; dense: {found.dense} % right\n")
     print_table(["start", *(f"step {step:,}" for step in found.steps)], cells(found.lines))
     print(path)
 

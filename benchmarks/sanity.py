@@ -39,7 +39,7 @@ def main() -> None:
         "lost": lost,
     }
     path = keep(f"sanity-{chosen.model}-{chosen.data}-{chosen.scope}", result)
-    print(f"{100 * found.density:.3g} % kept; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f} % right\n")
+    print(f"{100 * found.density:.3g} % kept; dense: {found.dense} % right\n")
     print_table(["method", *CHECKS], cells(found.methods))
     print_table(
         ["lost in points ± standard error", *CHECKS[1:]],

@@ -41,7 +41,7 @@ def main() -> None:
     path = keep(f"zhou-{chosen.model}-{chosen.data}", result)
     rounds = [f"{100 * density:.3g} % kept" for density in found.densities]
     actions = [rounds[number - 1] for number in found.rounds_of_actions]
-    print(f"dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f} % right on test\n")
+    print(f"dense: {found.dense} % right on test\n")
     print_table(["score", *rounds], cells(found.criteria))
     print_table(["mask-1 action", *actions], cells(found.kept))
     print_table(["mask-0 action", *actions], cells(found.pruned))

@@ -1,6 +1,8 @@
 """A small task, and its training by the loop, a hold and a snapshot alone: no laboratory, no store."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -10,6 +12,8 @@ from prunus.holding import hold
 from prunus.laboratory import Task
 from prunus.mask import Mask
 from prunus.recipe.lottery_ticket import Hunt
+from prunus.recipe.replicates import Measured
+from prunus.report.page import write_page
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
 from prunus.store import Store
@@ -59,6 +63,17 @@ def accuracy(weights: dict[str, Tensor]) -> float:
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+def is_on_the_page(store: Store, lines: Mapping[str, Sequence[Measured]], page: Path) -> None:
+    """The one study in `store` is a table of `lines`, and the page tells the run behind every figure."""
+    (study,) = store.studies()
+    for row in study["rows"]:
+        for cell, one in zip(row[1:], lines[row[0]], strict=True):
+            assert cell == {"mean": one.mean, "spread": one.deviation, "runs": list(one.runs)}
+    write_page(store, page)
+    text = page.read_text()
+    assert all(run in text for line in lines.values() for one in line for run in one.runs)
 
 
 def kept_counts(mask: Mask) -> list[int]:

@@ -9,14 +9,13 @@ import torch
 from prunus.errors import PrunusError
 from prunus.recipe.early_phase import EarlyPhase, Plan, measure, replicate
 from prunus.recipe.lottery_ticket import hunt_tickets
-from prunus.report.page import write_page
 from prunus.snapshot import Snapshot
 from prunus.store import Store, identity
 from prunus.ticket import find
 from prunus.ticket.early_phase import CHANGES, perturbed
 from prunus.ticket.noise import generator_for
 
-from .by_hand import HUNT, SETTINGS, TASK, accuracy, drawn, kept_counts, kinds, same, trained
+from .by_hand import HUNT, SETTINGS, TASK, accuracy, drawn, is_on_the_page, kept_counts, kinds, same, trained
 
 STEPS = (0, 8)
 PLAN = Plan(HUNT, STEPS, noise=(0.0, 0.5))
@@ -123,12 +122,7 @@ def test_everything_is_trained_once_and_shared_with_searches_for_tickets(tmp_pat
 def test_the_page_shows_all_figures(made, tmp_path):
     (study,) = made.store.studies()
     assert study["columns"] == ["start", "step 0", "step 8"]
-    for row in study["rows"]:
-        for cell, one in zip(row[1:], made.found.lines[row[0]], strict=True):
-            assert cell == {"mean": one.mean, "spread": one.deviation, "runs": list(one.runs)}
-    write_page(made.store, tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text()
-    assert all(run in page for line in made.found.lines.values() for one in line for run in one.runs)
+    is_on_the_page(made.store, made.found.lines, tmp_path / "page.html")
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,7 @@ def _between(model: str, data: str, ends: tuple[Path, Path], points: int, progre
     from prunus import models
     from prunus.checkpoint import read_weights
     from prunus.data import load
+    from prunus.laboratory import Connected
     from prunus.ticket import connect
 
     loaded = load(data)
@@ -116,7 +117,7 @@ def _between(model: str, data: str, ends: tuple[Path, Path], points: int, progre
         models.build(model, loaded),
         read_weights(ends[0]),
         read_weights(ends[1]),
-        {"train": loaded.train.first(10_000), "test": loaded.test()},
+        {"train": loaded.train.first(Connected.rows), "test": loaded.test()},
         points=points,
         recalibrate=loaded.calibration,
         progress=progress,

@@ -225,7 +225,7 @@ def _keep(plan: Plan, found: Deconstruction, store: Store) -> None:
     where = f"{plan.hunt.task.model} on {plan.hunt.task.data}"
     right = (
         f"Percent right on the test part, mean and deviation over {len(plan.hunt.seeds)} replicates; "
-        f"dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f}."
+        f"dense: {found.dense}."
     )
     rounds = [f"{100 * density:.3g} % kept" for density in found.densities]
     chosen = [rounds[number - 1] for number in found.rounds_of_actions]

@@ -143,7 +143,7 @@ def deep_compression(
     `PrunusError` if it does not hold, bit for bit, what was written.
     """
     started = time.monotonic()
-    if teacher:
+    if teacher is not None:
         _check_teacher(teacher, model, data)
     work = WorkFolder(
         folder or path.with_name(f".{path.name}.stages"),
@@ -153,7 +153,7 @@ def deep_compression(
             "data": data.fingerprint,
             "weights": fingerprint(model.state_dict()),
             "trained": trained,
-            "teacher": fingerprint(teacher.state_dict()) if teacher else None,
+            "teacher": fingerprint(teacher.state_dict()) if teacher is not None else None,
             **this_machine(),
         },
         own=folder is None,
@@ -373,7 +373,7 @@ class _Run:
 
     def taught_by(self, dense: Mapping[str, Tensor]) -> nn.Module:
         """The teacher, a copy that is not trained: the one given, or the model with its dense weights."""
-        teacher = copy.deepcopy(self.teacher or self.model).requires_grad_(False)
+        teacher = copy.deepcopy(self.model if self.teacher is None else self.teacher).requires_grad_(False)
         if self.teacher is None:
             teacher.load_state_dict(dict(dense))
         return teacher
@@ -398,7 +398,8 @@ def _halved(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def _check_teacher(teacher: nn.Module, model: nn.Module, data: Data) -> None:
     """`PrunusError` unless both answer an image of `data` for the same number of classes."""
-    inputs = data.validation.to(device_of(model)).normalise(data.validation.inputs[:1].to(device_of(model)))
+    one = data.validation.first(1).to(device_of(model))
+    inputs = one.normalise(one.inputs)
     with mode(model, training=False), mode(teacher, training=False):
         expected = model(inputs).shape
         try:

@@ -94,6 +94,6 @@ def measure(plan: Plan, store: Store, engine: Engine = serial, progress: Progres
         ["start", *(f"step {step:,}" for step in plan.steps)],
         found.lines,
         f"Percent right on the test part at {100 * found.density:.3g} % kept, by the step that is rewound to, mean and "
-        f"deviation over {len(dense)} replicates; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f}.",
+        f"deviation over {len(dense)} replicates; dense: {found.dense}.",
     )
     return found

@@ -31,6 +31,9 @@ class Measured:
         """The standard deviation of what the replicates are drawn from."""
         return stdev(self.accuracy)
 
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {self.deviation:.2f}"
+
 
 @dataclass(frozen=True)
 class Difference:

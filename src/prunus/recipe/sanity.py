@@ -146,6 +146,6 @@ def check(plan: Plan, store: Store, engine: Engine = serial, progress: Progress 
         ["method", *CHECKS],
         found.methods,
         f"Percent right on the test part, mean and deviation over {len(scenes)} replicates, densities of tensors "
-        f"shared by the scope {plan.hunt.scope}; dense: {found.dense.mean:.2f} ± {found.dense.deviation:.2f}.",
+        f"shared by the scope {plan.hunt.scope}; dense: {found.dense}.",
     )
     return found
