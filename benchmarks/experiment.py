@@ -1,6 +1,7 @@
 """What the benchmarks that run experiments have in common."""
 
 import argparse
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,16 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def task_of(model: str, data: str) -> Task:
     """Weights start as He et al. 2015 have it, in ResNets and VGGs their own way, which is the same."""
     return Task.of(model, data, start="usual" if model.startswith(("resnet", "vgg")) else "he")
+
+
+def contents(path: Path) -> dict[str, str]:
+    """The hash of a file, or of all files of a store but those that say when and how fast they were made."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {
+        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(files)
+        if file.name != "about.json"
+    }
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

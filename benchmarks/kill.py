@@ -7,7 +7,6 @@ Writes results/kill-VERB.json.
 """
 
 import argparse
-import hashlib
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from experiment import contents
 from machine import keep
 
 COMMANDS = {
@@ -72,16 +72,6 @@ def run(command: Sequence[str], after: float | None = None) -> bool:
         process.wait()
         return False
     return True
-
-
-def contents(path: Path) -> dict[str, str]:
-    """The hash of a file, or of all files of a store but those that say when and how fast they were made."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return {
-        str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(files)
-        if file.name != "about.json"
-    }
 
 
 def remove(path: Path) -> None:

@@ -23,7 +23,7 @@ class Score:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, *, batch: int = 1000) -> Score:
+def evaluate(model: nn.Module, split: Split, *, batch: int = 250) -> Score:
     """Score `model` in evaluation mode on all of `split`, on the model's device; its mode is left as it was.
 
     Raises `DivergedError` where the logits are not finite, naming the place.

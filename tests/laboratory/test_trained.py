@@ -145,6 +145,16 @@ def test_the_curve_is_what_a_run_that_stopped_there_scores(trained: Callable[...
     assert found.metrics["error"] == pytest.approx(score(end, NOISY.read().test())[0], abs=1e-9)
 
 
+def test_the_curve_is_in_the_precision_of_training_and_the_test_in_full(trained: Callable[..., Outcome]) -> None:
+    found = trained(settings=replace(ADAM, precision="bf16-mixed"))
+    start, end = network(NOISY, DRAWN), network(NOISY, weights(found))
+    with torch.autocast("cpu", torch.bfloat16):
+        reduced = score(start, NOISY.read().validation)[1]
+    full = score(start, NOISY.read().validation)[1]
+    assert abs(found.metrics["curve"][0][2] - reduced) < abs(reduced - full) / 10
+    assert found.metrics["error"] == pytest.approx(score(end, NOISY.read().test())[0], abs=1e-9)
+
+
 def test_early_stopping_is_where_the_validation_loss_was_least(trained: Callable[..., Outcome]) -> None:
     """On labels dealt out at random, learning soon makes the validation part worse."""
     task, settings = replace(NOISY, corrupt="labels"), replace(ADAM, steps=400, learning_rate=0.01, decay="constant")

@@ -4,11 +4,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunus.data import Split
-from prunus.evaluation import evaluate
+from prunus.evaluation import device_of, evaluate
 from prunus.holding import hold
 from prunus.laboratory.task import Task
 from prunus.settings import Settings, make_optimizer
@@ -16,6 +17,8 @@ from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.noise import quiet
 from prunus.training import train
+
+_REDUCED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,8 @@ class Trained:
     The network has the sizes of `start`: channels that were removed stay so.
     Where there is a `mask`, what it prunes is zero throughout, or stays at its start where `frozen`. Data order and
     noise come from `seed`. Measured: error (percent) and loss on the validation part at some forty moments a
-    factor of e; where that loss was least, and there and at the end the error on the test part.
+    factor of e, in the precision of training; where that loss was least, and there and at the end the error on the test
+    part, in full precision.
     """
 
     task: Task
@@ -44,7 +48,7 @@ class Trained:
         last = total if self.until is None else self.until
         with quiet():
             model, optimizer = as_begun(self.task, start, self.settings)
-            curve = _Curve(model, data.validation, start.step, last)
+            curve = _Curve(model, data.validation, start.step, last, self.settings.precision)
             holding = hold(optimizer, model, mask, at=start.weights if self.frozen else None) if mask else nullcontext()
             with holding as held:
                 if start.step in (0, last):
@@ -88,9 +92,10 @@ def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module
 class _Curve:
     """Error and loss on the validation part while training goes on, and the weights where that loss was least."""
 
-    def __init__(self, model: nn.Module, split: Split, begin: int, last: int) -> None:
+    def __init__(self, model: nn.Module, split: Split, begin: int, last: int, precision: str) -> None:
         self._model, self._split = model, split
         self._moments = frozenset(moments(begin, last))
+        self._type = _REDUCED.get(precision)
         self._points: list[list[float]] = []
         self._best: dict[str, Tensor] = {}
         self._lowest = float("inf")
@@ -99,7 +104,8 @@ class _Curve:
         """Look, if it is time."""
         if step not in self._moments:
             return
-        found = evaluate(self._model, self._split)
+        with torch.autocast(device_of(self._model).type, self._type) if self._type else nullcontext():
+            found = evaluate(self._model, self._split)
         self._points.append([step, found.error, found.loss])
         if found.loss < self._lowest:
             self._lowest = found.loss
