@@ -67,6 +67,8 @@ def test_the_same_store_asked_again_gives_the_same_answer_and_trains_nothing(pru
     again = connect(prunus, "--at", 4)
     assert steps() == 20
     assert first.pop("seconds") != again.pop("seconds")
+    assert (first.pop("steps_run"), again.pop("steps_run")) == (20, 0)
+    assert (first.pop("pieces_made"), again.pop("pieces_made")) == (5, 0)
     assert first == again
     assert [path.name for path in Path().iterdir()] == ["prunus-store"]
 

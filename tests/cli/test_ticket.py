@@ -74,7 +74,10 @@ def test_the_same_store_asked_again_gives_the_same_answer_and_trains_nothing(pru
     again = ticket(prunus, *options)
     assert steps() == 45
     assert first.pop("seconds") != again.pop("seconds")
+    assert (first.pop("steps_run"), again.pop("steps_run")) == (45, 0)
+    assert first.pop("pieces_made") > again.pop("pieces_made") == 0
     assert first == again
+    assert "0 pieces made, 0 training steps run." in prunus("ticket", *SHORT, *options).out
 
 
 def test_replicates_are_the_seeds_from_the_given_one_on(prunus):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prunus.cli.experiments import Place, Training, seeds_of
+from prunus.cli.experiments import Place, Training, seeds_of, watched
 from prunus.cli.options import DataName, Json, Model, Seed
 from prunus.cli.output import print_json, print_table
 from prunus.errors import PrunusError
@@ -63,8 +63,9 @@ def connect(
     held = _mask_for(network, mask) if mask else None
     pairs = [twins(task, settings, at, one, mask=held, points=points) for one in seeds_of(seed, replicates)]
     chosen = place.chosen_engine()
-    with shown() as progress:
-        found = measure(pairs, Store(place.store), chosen, progress)
+    store = Store(place.store)
+    with shown() as progress, watched(store) as work:
+        found = measure(pairs, store, chosen, progress)
     if json:
         worst = max(found, key=lambda one: one.barrier)
         print_json(
@@ -77,6 +78,8 @@ def connect(
                 "barrier": worst.barrier,
                 "path": _points(worst.path),
                 "seconds": time.monotonic() - started,
+                "pieces_made": work.pieces,
+                "steps_run": work.steps,
                 "replicates": [_row(one) for one in found],
             }
         )
@@ -94,6 +97,7 @@ def connect(
     ]
     columns = ("seed", "errors of the twins, %", "barrier, points", "on train", "L2 distance", "")
     print_table(f"{model} on {data}, parted at step {at}, {100 * found[0].density:.1f} % kept", columns, rows)
+    print(f"{work}.")
 
 
 def _mask_for(network: "nn.Module", path: Path) -> "MaskFile":

@@ -1,12 +1,17 @@
 """What the verbs that run experiments have in common: how to train, where the runs are kept, on how many cores."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from prunus.errors import PrunusError
+
+if TYPE_CHECKING:
+    from prunus.store import Store
 
 
 @Parameter(name="*")
@@ -60,6 +65,26 @@ class Place:
         if self.address is not None:
             raise PrunusError(f"address '{self.address}' is for --engine ray.")
         return serial if self.processes == 1 else pool(self.processes)
+
+
+@dataclass
+class Work:
+    """What a store got while it was watched, by whomever."""
+
+    pieces: int = 0
+    steps: int = 0  # of training, in those pieces
+
+    def __str__(self) -> str:
+        return f"{self.pieces:,} pieces made, {self.steps:,} training steps run"
+
+
+@contextmanager
+def watched(store: "Store") -> Iterator[Work]:
+    """The work that `store` shows when the block has ended."""
+    before, work = set(store.runs()), Work()
+    yield work
+    new = [run for run in store.runs() if run not in before]
+    work.pieces, work.steps = len(new), sum(store.metrics_of(run).get("steps", 0) for run in new)
 
 
 def seeds_of(seed: int, replicates: int) -> tuple[int, ...]:

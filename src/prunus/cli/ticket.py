@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from prunus.cli.experiments import Place, Training, seeds_of
+from prunus.cli.experiments import Place, Training, seeds_of, watched
 from prunus.cli.options import DataName, Json, Model, Seed
 from prunus.cli.output import print_json, print_table
 
@@ -70,8 +70,9 @@ def ticket(
         controls_at=_numbers("controls-at", controls_at) if controls_at else None,
     )
     chosen = place.chosen_engine()
-    with shown() as progress:
-        found = hunt_tickets(hunt, Store(place.store), chosen, progress)
+    store = Store(place.store)
+    with shown() as progress, watched(store) as work:
+        found = hunt_tickets(hunt, store, chosen, progress)
     if json:
         print_json(
             {
@@ -81,6 +82,8 @@ def ticket(
                 "density": found[-1].density,
                 "seconds": time.monotonic() - started,
                 "store": str(place.store),
+                "pieces_made": work.pieces,
+                "steps_run": work.steps,
                 "rounds": [_row(entry) for entry in found],
             }
         )
@@ -97,6 +100,7 @@ def ticket(
     ]
     title = f"{model} on {data}: % right on test, mean and deviation over {replicates}"
     print_table(title, ("round", "kept", "ticket", "least loss at step", *hunt.controls), rows)
+    print(f"{work}.")
     print(
         f"Everything is in {place.store}: `prunus lineage {place.store}`, `prunus report {place.store} -o page.html`."
     )
