@@ -220,6 +220,7 @@ def _layout(x: Axis, y: Axis, points: Sequence[Point], level: float | None) -> d
 def _axis(axis: Axis, values: Sequence[float]) -> dict[str, Any]:
     look: dict[str, Any] = {
         "title": {"text": axis.name, "standoff": 8},
+        "automargin": True,
         "type": axis.kind,
         "gridcolor": "--grid",
         "linecolor": "--edge",
