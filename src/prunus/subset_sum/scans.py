@@ -1,4 +1,4 @@
-"""No item, one, two or three: all of them looked at, in loops that compilers turn into vectors."""
+"""No item, one, two, three or four: all of them looked at, in loops that compilers turn into vectors."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from prunus.code.compiled import compiled_finite
 from prunus.subset_sum.loaded import load
 
-SCANNED = 3
+SCANNED = 4
 
 
 @compiled_finite
@@ -19,6 +19,7 @@ def scan(targets: Any, items: Any, ways: Any, epsilon: Any, used: Any, negated: 
     n = items.shape[1]
     values, places = np.empty(n), np.empty(n, np.int64)
     pairs, begins = np.empty(ways * ways * n * (n - 1) // 2), np.empty(n + 1, np.int64)
+    seconds = np.empty(len(pairs), np.int64)
     loaded, paired = -1, -1  # the rows that `values` and `pairs` hold
     count = 0
     for b in range(len(targets)):
@@ -28,70 +29,85 @@ def scan(targets: Any, items: Any, ways: Any, epsilon: Any, used: Any, negated: 
             if row != loaded:
                 count, loaded = load(items[row], values, places), row
             for way in range(ways):
-                sign = 1.0 - 2.0 * way
-                least = _nearest(values, 0, count, sign * target)
+                wanted = target * (1.0 - 2.0 * way)
+                least = _nearest(values[:count], wanted)
                 if least < best:
                     best = least
-                    use = 1 << places[_where(values, 0, count, sign * target, least)]
+                    use = 1 << places[_where(values[:count], wanted, least)]
                     negate = use * way
         if best > epsilon:
             if row != paired:
-                _pair(values, count, ways, pairs, begins)
+                _pair(values[:count], ways, pairs, begins, seconds)
                 paired = row
-            least = _nearest(pairs, 0, begins[count], target)
+            least = _nearest(pairs[: begins[count]], target)
             if least < best:
                 best = least
-                use, negate = _pair_at(_where(pairs, 0, begins[count], target, least), count, ways, places)
+                use, negate = _pair_at(_where(pairs[: begins[count]], target, least), ways, places[:count])
         if best > epsilon:
             for first in range(count - 2):
+                rest = pairs[begins[first + 1] : begins[count]]
                 for way in range(ways):
                     wanted = target - values[first] * (1.0 - 2.0 * way)
-                    least = _nearest(pairs, begins[first + 1], begins[count], wanted)
+                    least = _nearest(rest, wanted)
                     if least < best:
                         best = least
-                        at = _where(pairs, begins[first + 1], begins[count], wanted, least)
-                        use, negate = _pair_at(at, count, ways, places)
-                        use |= 1 << places[first]
-                        negate |= way << places[first]
+                        at = begins[first + 1] + _where(rest, wanted, least)
+                        use, negate = _pair_at(at, ways, places[:count])
+                        use, negate = use | 1 << places[first], negate | way << places[first]
+        if best > epsilon:
+            for lead in range(begins[count]):
+                rest = pairs[begins[seconds[lead] + 1] : begins[count]]
+                wanted = target - pairs[lead]
+                least = _nearest(rest, wanted)
+                if least < best:
+                    best = least
+                    at = begins[seconds[lead] + 1] + _where(rest, wanted, least)
+                    use, negate = _pair_at(at, ways, places[:count])
+                    more, less = _pair_at(lead, ways, places[:count])
+                    use, negate = use | more, negate | less
         used[b], negated[b], errors[b] = use, negate, best
 
 
 @compiled_finite
-def _nearest(values: Any, start: Any, stop: Any, wanted: Any) -> Any:
-    least = np.inf
-    for i in range(start, stop):
-        least = min(least, abs(values[i] - wanted))
-    return least
+def _nearest(values: Any, wanted: Any) -> Any:
+    """The least distance, found as an integer: the bits of positive numbers are in their order, and make vectors."""
+    least = np.float64(np.inf).view(np.int64)
+    for i in range(len(values)):
+        least = min(least, np.float64(abs(values[i] - wanted)).view(np.int64))
+    return np.int64(least).view(np.float64)
 
 
 @compiled_finite
-def _where(values: Any, start: Any, stop: Any, wanted: Any, least: Any) -> Any:
-    for i in range(start, stop):
+def _where(values: Any, wanted: Any, least: Any) -> Any:
+    for i in range(len(values)):
         if abs(values[i] - wanted) == least:
             return i
     return -1
 
 
 @compiled_finite
-def _pair(values: Any, count: Any, ways: Any, pairs: Any, begins: Any) -> Any:
-    """Write all sums of two, by first item: those of items `first` on are the ones from begins[first]."""
+def _pair(values: Any, ways: Any, pairs: Any, begins: Any, seconds: Any) -> Any:
+    """Write all sums of two, and their second items, by first item: those of items `first` on from begins[first]."""
     at = 0
-    for first in range(count):
+    for first in range(len(values)):
         begins[first] = at
+        others = values[first + 1 :]
         for way in range(ways):
             one = values[first] * (1.0 - 2.0 * way)
             for other in range(ways):
                 sign = 1.0 - 2.0 * other
-                for second in range(first + 1, count):
-                    pairs[at] = one + values[second] * sign
-                    at += 1
-    begins[count] = at
+                row, places = pairs[at : at + len(others)], seconds[at : at + len(others)]
+                for i in range(len(others)):
+                    row[i] = one + others[i] * sign
+                    places[i] = first + 1 + i
+                at += len(others)
+    begins[len(values)] = at
 
 
 @compiled_finite
-def _pair_at(at: Any, count: Any, ways: Any, places: Any) -> Any:
+def _pair_at(at: Any, ways: Any, places: Any) -> Any:
     """The bits used and negated of the sum at `at`."""
-    first = 0
+    first, count = 0, len(places)
     while at >= ways * ways * (count - 1 - first):
         at -= ways * ways * (count - 1 - first)
         first += 1

@@ -4,9 +4,10 @@ Exact for every target: no subset of the items has a smaller error (`closest`), 
 epsilon (`fewest`). Sums are taken in float64, item after item. Threads are torch's; how many changes no result.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +21,11 @@ from prunus.subset_sum.subsets import Subsets
 
 MOST_ITEMS = 2 * sorted_sums.HALF
 MOST_SUMS = 2**22  # of a half, in memory for each thread
-ROWS = 4096  # targets that a thread takes at a time
-SOON = 6  # items, beyond which the lists of all sizes are made
+ROWS = 4096  # targets that a thread takes at a time, at most
+SMALL, SOON = 24, 6  # of more items than SMALL, subsets of SOON are looked for before those of any size
 
 Floats = NDArray[np.float64]
-Bits = NDArray[np.int64]
+Found = tuple[NDArray[np.int64], NDArray[np.int64], Floats]  # items used, those negated, errors
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,12 @@ def closest(targets: Tensor, items: Items, *, at_most: int | None = None, signed
         raise PrunusError(f"at_most: found {at_most}, expected a number of items of at least 0.")
     capacity, ways = _capacity(n, most, signed), 1 + signed
 
-    def solve(goals: Floats, numbers: Floats, used: Bits, negated: Bits, errors: Floats) -> None:
-        errors[:] = -1.0
+    def solve(goals: Floats, numbers: Floats, found: Found) -> None:
         if most == n:
-            buckets.meet(goals, numbers, ways, capacity, used, negated, errors)
-        open_ = np.flatnonzero(errors < 0)
-        errors[open_] = np.abs(goals[open_])
-        _improve(open_, goals, numbers, ways, 0.0, 1, most, used, negated, errors)
+            _meet(goals, numbers, ways, 0.0, *found)
+        else:
+            found[2][:] = np.abs(goals)
+            sorted_sums.improve(goals, numbers, ways, 0.0, 1, most, capacity, *found)
 
     return _solved(solve, targets, items, n, signed)
 
@@ -86,37 +86,46 @@ def fewest(targets: Tensor, items: Items, epsilon: float, *, signed: bool = Fals
         raise PrunusError(f"epsilon: found {epsilon}, expected a number of at least 0.")
     ways = 1 + signed
 
-    def solve(goals: Floats, numbers: Floats, used: Bits, negated: Bits, errors: Floats) -> None:
-        scans.scan(goals, numbers, ways, epsilon, used, negated, errors)
-        for first, most in ((scans.SCANNED + 1, SOON), (SOON + 1, n)):
-            open_ = np.flatnonzero(errors > epsilon)
-            if first <= n and len(open_):
-                _capacity(n, most, signed)
-                _improve(open_, goals, numbers, ways, epsilon, first, min(most, n), used, negated, errors)
+    def solve(goals: Floats, numbers: Floats, found: Found) -> None:
+        scans.scan(goals, numbers, ways, epsilon, *found)
+        failed = found[2] > epsilon
+        if n > SMALL and failed.any():
+            settings = (ways, epsilon, scans.SCANNED + 1, SOON, _capacity(n, SOON, signed))
+            _again(failed, sorted_sums.improve, goals, numbers, settings, found)
+            failed = found[2] > epsilon
+        if failed.any():
+            _capacity(n, n, signed)
+            _again(failed, _meet, goals, numbers, (ways, epsilon), found)
 
     return _solved(solve, targets, items, n, signed)
 
 
-def _improve(
-    open_: Bits,
+def _meet(goals: Floats, numbers: Floats, ways: int, epsilon: float, *found: NDArray[Any]) -> None:
+    """The best subsets of any size: by buckets, and where these are crowded by sorted lists."""
+    n, errors = numbers.shape[1], found[2]
+    capacity = sorted_sums.sums_of_half(n, n, ways)
+    buckets.meet(goals, numbers, ways, epsilon, *buckets.memory(capacity), *found)
+    crowded = errors < 0
+    errors[crowded] = np.abs(goals[crowded])
+    for array in found[:2]:
+        array[crowded] = 0
+    _again(crowded, sorted_sums.improve, goals, numbers, (ways, epsilon, 1, n, capacity), found)
+
+
+def _again(
+    rows: NDArray[np.bool_],
+    solver: Callable[..., object],
     goals: Floats,
     numbers: Floats,
-    ways: int,
-    epsilon: float,
-    first: int,
-    most: int,
-    used: Bits,
-    negated: Bits,
-    errors: Floats,
+    settings: tuple[object, ...],
+    found: Sequence[NDArray[Any]],
 ) -> None:
-    """Better the rows `open_`."""
-    if not len(open_):
-        return
-    some = numbers[open_] if len(numbers) > 1 else numbers
-    found = used[open_], negated[open_], errors[open_]
-    capacity = sorted_sums.sums_of_half(numbers.shape[1], most, ways)
-    sorted_sums.improve(goals[open_], some, ways, epsilon, first, most, capacity, *found)
-    used[open_], negated[open_], errors[open_] = found
+    """Let a solver change what was found for some of the rows."""
+    if rows.any():
+        part = tuple(array[rows] for array in found)
+        solver(goals[rows], numbers[rows] if len(numbers) > 1 else numbers, *settings, *part)
+        for array, changed in zip(found, part, strict=True):
+            array[rows] = changed
 
 
 def _size(targets: Tensor, items: Items) -> int:
@@ -125,7 +134,7 @@ def _size(targets: Tensor, items: Items) -> int:
         raise PrunusError(f"targets: found shape {tuple(targets.shape)}, expected (B,).")
     if isinstance(items, Tensor) and (items.ndim == 0 or items.shape[:-1] not in ((), targets.shape)):
         raise PrunusError(
-            f"items: found shape {tuple(items.shape)}, expected (n,), or ({len(targets)}, n) for {len(targets)} targets."
+            f"items: found shape {tuple(items.shape)}, expected ({len(targets)}, n) for as many targets, or (n,)."
         )
     n = items.n if isinstance(items, Drawn) else items.shape[-1]
     if not 1 <= n <= MOST_ITEMS:
@@ -144,7 +153,7 @@ def _capacity(n: int, most: int, signed: bool) -> int:
 
 
 def _solved(
-    solve: Callable[[Floats, Floats, Bits, Bits, Floats], None], targets: Tensor, items: Items, n: int, signed: bool
+    solve: Callable[[Floats, Floats, Found], None], targets: Tensor, items: Items, n: int, signed: bool
 ) -> Subsets:
     """What `solve` writes, a stretch of targets after the other, in as many threads as torch has."""
     count = len(targets)
@@ -152,16 +161,19 @@ def _solved(
     negated = torch.zeros(count if signed else 0, dtype=torch.int64)
     shared = items.ndim == 1 if isinstance(items, Tensor) else False
 
+    threads = torch.get_num_threads()
+    rows = min(ROWS, -(-count // threads)) or 1
+
     def work(start: int) -> None:
-        stop = min(start + ROWS, count)
+        stop = min(start + rows, count)
         goals = _numbers(targets[start:stop], "targets", start)
         drawn = items.rows(start, stop) if isinstance(items, Drawn) else items[None] if shared else items[start:stop]
         numbers = _numbers(drawn, "items", 0 if shared else start)
         less = negated[start:stop].numpy() if signed else np.zeros(stop - start, np.int64)
-        solve(goals, numbers, used[start:stop].numpy(), less, errors[start:stop].numpy())
+        solve(goals, numbers, (used[start:stop].numpy(), less, errors[start:stop].numpy()))
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for _ in pool.map(work, range(0, count, ROWS)):
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, range(0, count, rows)):
             pass
     return Subsets(n, used, negated if signed else None, errors)
 
