@@ -111,20 +111,22 @@ def items_floor(span: float, epsilon: float) -> int:
     return max(ceil(log2(span / (2 * epsilon))), 0)
 
 
-def kept_floor(targets: Tensor, n: int, epsilon: float) -> float:
+def kept_floor(targets: Tensor, n: int, epsilon: float, success: float = 1.0) -> float:
     """Items a target that any choice keeps on average at least, whatever distribution the n items come from.
 
     Subsets of at most k items are within epsilon of what 1 + n + ... + C(n, k) intervals of 2 epsilon hold, and no
-    intervals hold more than the best placed ones; that of no item is around 0. Holds in expectation where every target
-    has items of its own, and always where they share them; 0 to n.
+    intervals hold more than the best placed ones; that of no item is around 0. Where a share `success` of the targets
+    is reached, the others count as keeping nothing. Holds in expectation where every target has items of its own, and
+    always where they share them.
     """
     _positive(epsilon)
     values = np.sort(targets.detach().double().reshape(-1).cpu().numpy())
     starts = np.searchsorted(values, values - 2 * epsilon * (1 + 1e-9))  # of the interval that ends at each target
-    floor, within = float((np.abs(values) > epsilon).sum()), 1
+    reached = success * len(values)
+    floor, within = max(reached - float((np.abs(values) <= epsilon).sum()), 0.0), 1
     for k in range(1, n):
         within += comb(n, k)
-        missed = len(values) - _held(starts, within)
+        missed = reached - _held(starts, within)
         if missed <= 0:
             break
         floor += missed

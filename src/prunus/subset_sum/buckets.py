@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunus.code.compiled import compiled_finite
-from prunus.subset_sum.loaded import load
+from prunus.subset_sum.items import load
 
 SPREAD = 8  # buckets a sum
 PATIENCE = 8  # pairs and buckets looked at for every half sum, and no more

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from prunus.code.compiled import compiled_finite
-from prunus.subset_sum.loaded import load
+from prunus.subset_sum.items import load
 
 SCANNED = 4
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from prunus.code.compiled import compiled_finite
-from prunus.subset_sum.loaded import load
+from prunus.subset_sum.items import load
 
 HALF = 31  # items; bits of those used below, of those negated above
 CHOOSE = np.array([[comb(n, k) for k in range(HALF + 1)] for n in range(HALF + 1)])

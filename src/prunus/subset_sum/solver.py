@@ -1,7 +1,7 @@
 """Which numbers of a list add up to a target: the nearest subset, and the smallest one that is near enough.
 
-Exact for every target: no subset of the items has a smaller error (`closest`), and none of fewer items is within
-epsilon (`fewest`). Sums are taken in float64, item after item. Threads are torch's; how many changes no result.
+Exact for every target, to the rounding of float64: no subset of the items has a smaller error (`closest`), and none of
+fewer items is within epsilon (`fewest`). There are as many threads as torch has; how many there are changes no result.
 """
 
 from collections.abc import Callable, Sequence
@@ -159,16 +159,17 @@ def _solved(
     count = len(targets)
     used, errors = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.float64)
     negated = torch.zeros(count if signed else 0, dtype=torch.int64)
-    shared = items.ndim == 1 if isinstance(items, Tensor) else False
-
+    shared = isinstance(items, Tensor) and items.ndim == 1
     threads = torch.get_num_threads()
     rows = min(ROWS, -(-count // threads)) or 1
 
     def work(start: int) -> None:
         stop = min(start + rows, count)
         goals = _numbers(targets[start:stop], "targets", start)
-        drawn = items.rows(start, stop) if isinstance(items, Drawn) else items[None] if shared else items[start:stop]
-        numbers = _numbers(drawn, "items", 0 if shared else start)
+        if isinstance(items, Drawn):
+            numbers = _numbers(items.rows(start, stop), "items", start)
+        else:
+            numbers = _numbers(items[None], "items", 0) if shared else _numbers(items[start:stop], "items", start)
         less = negated[start:stop].numpy() if signed else np.zeros(stop - start, np.int64)
         solve(goals, numbers, (used[start:stop].numpy(), less, errors[start:stop].numpy()))
 
@@ -179,7 +180,7 @@ def _solved(
 
 
 def _numbers(values: Tensor, name: str, start: int) -> Floats:
-    numbers: Floats = values.detach().cpu().double().numpy()
+    numbers: Floats = values.detach().cpu().double().contiguous().numpy()
     if not np.isfinite(numbers).all():
         place = np.argwhere(~np.isfinite(numbers))[0]
         raise PrunusError(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prunus.errors import PrunusError
-from prunus.subset_sum import Drawn, closest, fewest, solve
+from prunus.subset_sum import Drawn, closest, fewest, solver
 
 from .oracle import check
 
@@ -65,7 +65,7 @@ def test_smallest_subsets_of_sixteen_items(epsilon):
 def test_sorted_lists_and_buckets_say_the_same(monkeypatch, epsilon):
     targets, items = random(60, 14)
     by_buckets = closest(targets, items), fewest(targets, items, epsilon)
-    monkeypatch.setattr(solve.buckets, "meet", lambda *arguments: arguments[-1].fill(-1.0))
+    monkeypatch.setattr(solver.buckets, "meet", lambda *arguments: arguments[-1].fill(-1.0))
     by_lists = closest(targets, items), fewest(targets, items, epsilon)
     within = by_lists[1].within(epsilon)
     assert by_buckets[1].counts[within].tolist() == by_lists[1].counts[within].tolist()
@@ -122,7 +122,7 @@ def test_neither_threads_nor_stretches_change_anything(threads, monkeypatch):
     results = []
     for count, rows, items in ((1, 4096, drawn), (2, 4096, drawn), (2, 37, drawn), (2, 100, drawn.rows(0, 1000))):
         threads(count)
-        monkeypatch.setattr(solve, "ROWS", rows)
+        monkeypatch.setattr(solver, "ROWS", rows)
         results += [(closest(targets, items), fewest(targets, items, 0.01))]
     for other in results[1:]:
         for one, same in zip(results[0], other, strict=True):
