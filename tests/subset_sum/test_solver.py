@@ -74,7 +74,7 @@ def test_sorted_lists_and_buckets_say_the_same(monkeypatch, epsilon):
 
 
 def test_many_items_are_found_few_at_first():
-    """30 items whose halves hold no small sum of four: five and six come from lists of small subsets."""
+    """28 items, powers of 4: sums of five and six come from lists of small subsets, one of nine from those of all."""
     items = 4.0 ** torch.arange(15).repeat(2)[:28]
     targets = torch.stack([items[:5].sum(), items[3:9].sum(), items[:9].sum()])
     assert fewest(targets, items, 0.5).counts.tolist() == [5, 6, 9]
