@@ -47,8 +47,9 @@ def test_it_takes_a_bit_an_entry_or_less_and_is_drawn_again(drawn: Drawn, effort
     said = dict.fromkeys(("weight", "sparse", "all"), drawn)
     contents = pack.write(path, tensors, drawn=said, effort=effort)
     sizes = {one.name: one.bytes for one in contents.tensors}
-    assert sizes["weight"] < 50 + 3600 / 8 * (1.0 if effort == "best" else 1.15)
-    assert sizes["sparse"] < 3600 * 0.1415 / 8 + 60  # the entropy of a mask of density 0.02
+    slack, model = (1.0, 60) if effort == "best" else (1.15, 110)
+    assert sizes["weight"] < slack * 3600 / 8 + model
+    assert sizes["sparse"] < 3600 * 0.1415 / 8 + model  # the entropy of a mask of density 0.02
     assert sizes["all"] < 50
     found = pack.read(path)
     assert list(found) == list(tensors)

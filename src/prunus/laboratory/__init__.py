@@ -10,15 +10,21 @@ from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
+from prunus.laboratory.supermasked import BestEdges, Chances, Elsewhere, Frozen, Gems, Supermasked
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Trained
 from prunus.laboratory.transferred import Opened, Transferred
 
 __all__ = [
     "Acted",
+    "BestEdges",
+    "Chances",
     "Connected",
     "Drawn",
+    "Elsewhere",
     "Engine",
+    "Frozen",
+    "Gems",
     "Inverted",
     "MaskFile",
     "Opened",
@@ -31,6 +37,7 @@ __all__ = [
     "Shuffled",
     "Size",
     "Slimmed",
+    "Supermasked",
     "Task",
     "Trained",
     "Transferred",

@@ -74,3 +74,23 @@ def usual_hunt(task: Task, settings: Settings, *, rounds: int, keep: float) -> H
     parts = {name: 1 - convolutions * loss for name in names if convolutions < 1 and name.startswith("convolutions")}
     parts[names[-1]] = 1 - loss / 2
     return Hunt(task, settings, rounds, keep, keeps=tuple(parts.items()))
+
+
+def supermask_settings(model: str, method: str) -> Settings:
+    """How scores of `model` are learned by "edge-popup", "bernoulli" or "gem-miner": SGD at high rates.
+
+    Bernoulli's are those of Zhou et al. 2019 but for their 2,000 epochs. Networks with BatchNorm and augmentation learn
+    as in Ramanujan et al. 2020 and Sreenivasan et al. 2022. Without BatchNorm gradients of scores are small, so rates
+    are higher than there.
+    """
+    normed = model.startswith(("resnet", "vgg"))
+    if method == "bernoulli":
+        return Settings(epochs=100, batch=250, optimizer="sgd", learning_rate=100.0, augment=normed)
+    return Settings(
+        epochs=100 if normed else 30,
+        optimizer="sgd",
+        learning_rate=0.1 if normed else 1.0 if method == "edge-popup" else 10.0,
+        weight_decay=1e-4 if method == "edge-popup" else 0.0,
+        decay="cosine",
+        augment=normed,
+    )
