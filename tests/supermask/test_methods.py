@@ -53,7 +53,7 @@ def test_edge_popup_moves_every_score_by_input_times_weight_times_gradient() -> 
 
 
 def test_bernoulli_goes_straight_through_to_the_chances() -> None:
-    learning = Bernoulli(linear(), Start("uniform", 2), rescale=False)
+    learning = Bernoulli(linear(), Start("uniform", 2), rescale=0)
     logits = [[0.5, -1.0, 2.0], [0.0, 3.0, -2.0]]
     set_scores(learning, logits)
     learning.network.train()
@@ -90,6 +90,16 @@ def test_bernoulli_samples_as_often_as_the_chances_say() -> None:
     torch.manual_seed(0)
     first, second = (learning.network(torch.ones(1, 100)) for _ in range(2))
     assert not torch.equal(first, second)
+
+
+def test_gem_miner_rescales_so_that_the_variance_stays() -> None:
+    learning = GemMiner(linear(), Start(seed=3), 0.5, every=1, freezings=1, rescale=0.5)
+    set_scores(learning, [[0.6, 0.1, 1.0], [0.2, 0.7, 0.0]])
+    weight = Start(seed=3).drawn({"weight": (2, 3)})["weight"].values((2, 3))
+    kept = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    assert torch.allclose(learning.network(INPUTS), INPUTS @ (2**0.5 * weight * kept).T)  # 6 / 3 kept
+    assert torch.allclose(learning.found().weights()["weight"], 2**0.5 * weight * kept)
+    assert torch.allclose(gradients(learning), effective() * 2**0.5 * weight)
 
 
 def test_gem_miner_rounds_and_pulls_scores_down() -> None:
@@ -182,6 +192,7 @@ class Tied(Two):
         (lambda: Bernoulli(Two(), Start(), chance=1.0), r"above 0 and below 1 at first, found 1\.0"),
         (lambda: GemMiner(Two(), Start(), 0.0, every=1, freezings=1), r"density 0\.0 is outside \(0, 1\]"),
         (lambda: GemMiner(Two(), Start(), 0.5, every=1, freezings=0), "found 0 times, every 1 steps"),
+        (lambda: Bernoulli(Two(), Start(), rescale=2), "rescale is 0, 0.5 or 1, found 2"),
         (lambda: EdgePopup(Two(), Start(), 1.5), r"density 1\.5 is outside"),
     ],
 )

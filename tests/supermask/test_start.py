@@ -77,7 +77,7 @@ from prunus.supermask import Start, Supermask
 torch.manual_seed(int(sys.argv[1]))
 mask = Mask({"a": torch.arange(3000).reshape(30, 100) % 3 == 0})
 for kind in ("signed-constant", "uniform"):
-    weights = Supermask(Start(kind, 12, 0.5), mask, rescaled=True).weights()
+    weights = Supermask(Start(kind, 12, 0.5), mask, rescale=1).weights()
     print(hashlib.sha256(weights["a"].numpy().tobytes()).hexdigest())
 """
 
@@ -88,7 +88,7 @@ def test_another_process_rebuilds_the_same_bits() -> None:
     assert runs[0].stdout == runs[1].stdout
     mask = Mask({"a": torch.arange(3000).reshape(30, 100) % 3 == 0})
     for line, kind in zip(runs[0].stdout.split(), ("signed-constant", "uniform"), strict=True):
-        weights = Supermask(Start(kind, 12, 0.5), mask, rescaled=True).weights()["a"]
+        weights = Supermask(Start(kind, 12, 0.5), mask, rescale=1).weights()["a"]
         assert hashlib.sha256(weights.numpy().tobytes()).hexdigest() == line
         assert torch.equal(weights != 0, mask["a"])
     assert weights.abs().max() == pytest.approx(3 * sqrt(6 / (0.5 * 100)), rel=0.01)  # 3: a third of it is kept

@@ -10,7 +10,7 @@ from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
-from prunus.laboratory.supermasked import BestEdges, Chances, Elsewhere, Frozen, Gems, Supermasked
+from prunus.laboratory.supermasked import BestEdges, Chances, Elsewhere, Frozen, Gems, Masked, Supermasked
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Trained
 from prunus.laboratory.transferred import Opened, Transferred
@@ -27,6 +27,7 @@ __all__ = [
     "Gems",
     "Inverted",
     "MaskFile",
+    "Masked",
     "Opened",
     "Perturbed",
     "Pruned",

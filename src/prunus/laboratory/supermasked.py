@@ -1,9 +1,10 @@
 """Masks learned over weights that are never trained."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from prunus import pack, parts
 from prunus.batchnorm import recalibrate
 from prunus.data import Data
+from prunus.errors import PrunusError
 from prunus.evaluation import evaluate
 from prunus.laboratory.task import Task
 from prunus.mask import Mask
@@ -52,7 +54,7 @@ class Chances:
     """`Bernoulli`."""
 
     chance: float = 0.5
-    rescale: bool = True
+    rescale: float = 1.0
 
     def begin(self, model: nn.Module, start: Start, epochs: int, per_epoch: int) -> Bernoulli:
         """As `Method` has it."""
@@ -65,13 +67,24 @@ class Gems:
 
     density: float
     every: int = 1
-    strength: float = 1e-5
+    strength: float = 3e-5
+    rescale: float = 0.5
 
     def begin(self, model: nn.Module, start: Start, epochs: int, per_epoch: int) -> GemMiner:
         """As `Method` has it; the last freezing is at least an epoch before the end where there are two."""
+        if self.every < 1:
+            raise PrunusError(f"every must be at least 1 epoch, found {self.every}.")
         freezings = max(1, (epochs - 1) // self.every)
         every = min(self.every, max(1, epochs - 1)) * per_epoch
-        return GemMiner(model, start, self.density, every=every, freezings=freezings, strength=self.strength)
+        return GemMiner(
+            model,
+            start,
+            self.density,
+            every=every,
+            freezings=freezings,
+            strength=self.strength,
+            rescale=self.rescale,
+        )
 
 
 def learn(
@@ -108,7 +121,7 @@ def learn(
 def finish(learning: Learning, supermask: Supermask, model: nn.Module, data: Data) -> None:
     """Make `model` the plain network of `supermask`, its BatchNorm statistics taken anew."""
     bake(learning, supermask, model)
-    recalibrate(model, (inputs for inputs, _ in data.train.batches(128, most=40)))
+    recalibrate(model, _inputs(data))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,16 +165,7 @@ class Supermasked:
             sampled = self._of_samples(learning, model, data) if isinstance(learning, Bernoulli) else {}
             found = learning.found()
             finish(learning, found, model, data)
-            file = bench.unfinished.with_name("network.prunus")
-            contents = pack.write(file, model.state_dict(), drawn=found.drawn(), model=describe(model))
-            metrics = {
-                "density": found.mask.density,
-                "densities": found.mask.densities(),
-                **_errors(model, data),
-                "file_bytes": contents.file_bytes,
-                "dense_bytes": 4 * sum(parameter.numel() for parameter in model.parameters()),
-                **sampled,
-            }
+            metrics = {**_measured(bench, found, model, data), **sampled}
         return Outcome(learning.survivors(), metrics)
 
     def _of_samples(self, learning: Bernoulli, model: nn.Module, data: Data) -> dict[str, float]:
@@ -170,6 +174,41 @@ class Supermasked:
             finish(learning, learning.sampled(generator), model, data)
             errors.append(_errors(model, data))
         return {f"{name}_of_samples": fmean(one[name] for one in errors) for name in errors[0]}
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """The network that is `start` and a mask from elsewhere, not trained: the mask, measured as `Supermasked` is."""
+
+    task: Task
+    start: Start
+    mask: Piece
+
+    def make(self, bench: Bench) -> Outcome:
+        """Measure it."""
+        data, mask = self.task.read(), bench.result(self.mask)
+        with quiet():
+            model = self.task.network()
+            found = Supermask(self.start, mask)
+            found.apply_to(model)
+            recalibrate(model, _inputs(data))
+            return Outcome(mask, _measured(bench, found, model, data))
+
+
+def _inputs(data: Data) -> Iterator[Tensor]:
+    return (inputs for inputs, _ in data.train.batches(128, most=40))
+
+
+def _measured(bench: Bench, found: Supermask, model: nn.Module, data: Data) -> dict[str, Any]:
+    file = bench.unfinished.with_name("network.prunus")
+    contents = pack.write(file, model.state_dict(), drawn=found.drawn(), model=describe(model))
+    return {
+        "density": found.mask.density,
+        "densities": found.mask.densities(),
+        **_errors(model, data),
+        "file_bytes": contents.file_bytes,
+        "dense_bytes": 4 * sum(parameter.numel() for parameter in model.parameters()),
+    }
 
 
 def _errors(model: nn.Module, data: Data) -> dict[str, float]:

@@ -7,13 +7,13 @@ from torch import Generator, Tensor, nn
 
 from prunus.errors import PrunusError
 from prunus.mask import Mask
-from prunus.supermask.learning import through, with_masks
+from prunus.supermask.learning import rescaled, through, with_masks
 from prunus.supermask.start import Start
-from prunus.supermask.supermask import Supermask
+from prunus.supermask.supermask import Supermask, check_rescale
 
 
 class _Chances(nn.Module):
-    def __init__(self, logits: Tensor, rescale: bool) -> None:
+    def __init__(self, logits: Tensor, rescale: float) -> None:
         super().__init__()
         self.logits = nn.Parameter(logits)
         self._rescale = rescale
@@ -21,8 +21,7 @@ class _Chances(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         chances = self.logits.sigmoid()
         kept = torch.rand_like(chances) < chances if self.training else self.likely()
-        masked = weight * through(kept, chances)
-        return masked * (kept.numel() / kept.sum().clamp(min=1)) if self._rescale else masked
+        return rescaled(weight, kept, self._rescale) * through(kept, chances)
 
     def likely(self) -> Tensor:
         return self.logits > 0
@@ -31,15 +30,17 @@ class _Chances(nn.Module):
 class Bernoulli:
     """Weights times Bern(sigmoid(m)), sampled at each step; in evaluation those that are likelier kept than not.
 
-    The gradient of m goes straight through the sample, as if it were sigmoid(m). With `rescale`, each tensor is
-    multiplied by total / kept of its sample, a number that gets no gradient ("dynamic weight rescaling"). All m start
-    so that entries are kept with `chance`. An m of exactly 0, as an input that is always zero leaves it, keeps nothing.
+    The gradient of m goes straight through the sample, as if it were sigmoid(m). Each tensor is (total / kept)^
+    `rescale` times larger, by the counts of the sample; these get no gradient. 1 is the paper's "dynamic weight rescaling". All m
+    start so that entries are kept with `chance`. One that stays at exactly 0, as inputs that are always zero leave it,
+    keeps nothing in evaluation.
     Source: Zhou et al. 2019, "Deconstructing lottery tickets", section 5.
     """
 
-    def __init__(self, model: nn.Module, start: Start, *, chance: float = 0.5, rescale: bool = True) -> None:
+    def __init__(self, model: nn.Module, start: Start, *, chance: float = 0.5, rescale: float = 1.0) -> None:
         if not 0 < chance < 1:
             raise PrunusError(f"the chance to be kept must be above 0 and below 1 at first, found {chance}.")
+        check_rescale(rescale)
         logit = math.log(chance / (1 - chance))
         self._start, self._rescale = start, rescale
         self.network, self._layers = with_masks(

@@ -63,6 +63,11 @@ def through(kept: Tensor, worth: Tensor) -> Tensor:
     return _Through.apply(kept, worth)  # type: ignore[no-any-return, no-untyped-call]
 
 
+def rescaled(weight: Tensor, kept: Tensor, rescale: float) -> Tensor:
+    """`weight` times (total / kept)^`rescale`, a number that gets no gradient."""
+    return weight * (kept.numel() / kept.sum().clamp(min=1)) ** rescale if rescale else weight
+
+
 def check_density(density: float) -> None:
     """Raise `PrunusError` unless it is in (0, 1]."""
     if not 0 < density <= 1:
