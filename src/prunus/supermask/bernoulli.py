@@ -30,8 +30,8 @@ class _Chances(nn.Module):
 class Bernoulli:
     """Weights times Bern(sigmoid(m)), sampled at each step; in evaluation those that are likelier kept than not.
 
-    The gradient of m goes straight through the sample, as if it were sigmoid(m). Each tensor is (total / kept)^
-    `rescale` times larger, by the counts of the sample; these get no gradient. 1 is the paper's "dynamic weight rescaling". All m
+    The gradient of m goes straight through the sample, as if it were sigmoid(m). Each tensor is larger by the factor
+    (total / kept)^`rescale` of its sample, which gets no gradient: 1 is the paper's "dynamic weight rescaling". All m
     start so that entries are kept with `chance`. One that stays at exactly 0, as inputs that are always zero leave it,
     keeps nothing in evaluation.
     Source: Zhou et al. 2019, "Deconstructing lottery tickets", section 5.
