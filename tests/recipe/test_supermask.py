@@ -14,7 +14,7 @@ from prunus.mask import Mask
 from prunus.recipe import supermask
 from prunus.recipe.supermask import CONSTANT, UNIFORM, Plan, study
 from prunus.settings import Settings
-from prunus.store import Store
+from prunus.store import Store, identity
 from prunus.supermask import Bernoulli, Start, Supermask
 from prunus.ticket.noise import generator_for
 

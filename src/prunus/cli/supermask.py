@@ -21,7 +21,10 @@ def supermask(
     data: DataName,
     method: Annotated[Method, Parameter(help="how the mask is learned")],
     density: Annotated[
-        float, Parameter(help="kept / total, in (0, 1]; for bernoulli the chance to be kept that learning begins with")
+        float,
+        Parameter(
+            help="kept / total, in (0, 1]; of gem-miner the most, of bernoulli the chance that learning begins with"
+        ),
     ],
     output: Out,
     start: Annotated[
@@ -35,7 +38,7 @@ def supermask(
         str | None, Parameter(help="of edge-popup: tensor, network, row, erk, ...; default: tensor")
     ] = None,
     every: Annotated[int | None, Parameter(help="of gem-miner: epochs between two freezings; default: 1")] = None,
-    strength: Annotated[float | None, Parameter(help="of gem-miner: of the penalty on scores; default: 3e-5")] = None,
+    strength: Annotated[float | None, Parameter(help="of gem-miner: of the penalty on scores; default: 5e-5")] = None,
     epochs: Annotated[int | None, Parameter(help="default: what suits the method")] = None,
     batch: int | None = None,
     optimizer: Annotated[str | None, Parameter(help="sgd, adam or adamw")] = None,

@@ -67,7 +67,7 @@ class Gems:
 
     density: float
     every: int = 1
-    strength: float = 3e-5
+    strength: float = 5e-5
     rescale: float = 0.5
 
     def begin(self, model: nn.Module, start: Start, epochs: int, per_epoch: int) -> GemMiner:

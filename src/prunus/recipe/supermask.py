@@ -53,7 +53,7 @@ class Plan:
     gem_densities: tuple[float, ...] = ()
     scope: str = "tensor"
     every: int = 1
-    strength: float = 3e-5
+    strength: float = 5e-5
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:

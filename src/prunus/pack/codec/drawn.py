@@ -68,6 +68,12 @@ class Drawn:
         """The same draws, with the quick codec inside."""
         return replace(self, inner=INNER[4])
 
+    def explains(self, array: Unsigned) -> bool:
+        """Whether every entry is zero or as it was drawn."""
+        left = array.copy(order="C")
+        self._change_places(left)
+        return bool((left <= 1).all())
+
     def encode(self, array: Unsigned) -> bytes:
         """How it was drawn, and the stream of what is left."""
         left = array.copy(order="C")
