@@ -1,19 +1,32 @@
 """Training moves scores and nothing else, goes on to the bit after a stop, and ends as a seed and a mask in a file."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from prunus import models, pack
+from prunus import models, pack, scope
+from prunus.errors import PrunusError
 from prunus.evaluation import evaluate
 from prunus.laboratory.supermasked import finish, learn
 from prunus.loading import load, save
-from prunus.supermask import Bernoulli, EdgePopup, Learning, Start, Supermask, bake
+from prunus.supermask import Bernoulli, EdgePopup, GemMiner, Learning, Start, Supermask, bake
 from prunus.tree import weights
 
 from .networks import DIGITS, NAMES, SETTINGS, Normed, methods
+
+Begin = Callable[[], Learning]
+CHANGES = ({"density": 0.2}, {"every": 9}, {"freezings": 5}, {"strength": 1e-3}, {"rescale": 0.5})
+
+
+def gems(density: float = 0.1, **options: Any) -> Learning:
+    return GemMiner(Normed(), Start(), density, **({"every": 8, "freezings": 4} | options))
+
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,6 +80,25 @@ def _stopping(stop: int):
         return train(*arguments, on_step=on_step_until, every=0, **settings)
 
     return stopping
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda: EdgePopup(Normed(), Start(), 0.3), lambda: EdgePopup(Normed(), Start(), 0.31)),
+        (lambda: EdgePopup(Normed(), Start(), 0.3), lambda: EdgePopup(Normed(), Start(), 0.3, scope=scope.network)),
+        (lambda: EdgePopup(Normed(), Start(), 0.3), lambda: EdgePopup(Normed(), Start(seed=1), 0.3)),
+        (lambda: Bernoulli(Normed(), Start()), lambda: Bernoulli(Normed(), Start(), rescale=0.5)),
+        (lambda: Bernoulli(Normed(), Start()), lambda: Bernoulli(Normed(), Start(), chance=0.4)),
+        *((lambda: gems(), partial(gems, **change)) for change in CHANGES),
+    ],
+)
+def test_a_checkpoint_of_other_decisions_is_refused(first: Begin, second: Begin, tmp_path: Path) -> None:
+    settings = replace(SETTINGS, steps=2)
+    learn(first(), DIGITS, settings, seed=0, checkpoint=tmp_path / "run")
+    learn(first(), DIGITS, settings, seed=0, checkpoint=tmp_path / "run")
+    with pytest.raises(PrunusError, match="is of another run: its start is"):
+        learn(second(), DIGITS, settings, seed=0, checkpoint=tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", NAMES)

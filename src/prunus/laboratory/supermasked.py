@@ -112,6 +112,7 @@ def learn(
         optimizer=make_optimizer(learning.scores, settings),
         loss=loss,
         on_step=learning.after_step,
+        stateful={"learning": learning},
         checkpoint=checkpoint,
         progress=progress,
         title=title,

@@ -62,10 +62,7 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         case "Trained" | "Slimmed" as kind:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
         case "Frozen":
-            start = found["start"]
-            what = (
-                f"drawn    {found['task']['model']} for {found['task']['data']}, {start['kind']}, seed {start['seed']}"
-            )
+            what = f"drawn    {found['task']['model']}, {found['start']['kind']}, seed {found['start']['seed']}"
         case "Supermasked" | "Masked":
             right = f"{100 - metrics['error']:.2f} % right on test"
             what = f"masked   {100 * metrics['density']:.2f} % kept as drawn: {right}"

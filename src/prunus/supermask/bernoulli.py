@@ -73,5 +73,12 @@ class Bernoulli:
             }
         )
 
+    def state_dict(self) -> dict[str, float]:
+        """What was decided before."""
+        return {"rescale": self._rescale}
+
+    def load_state_dict(self, state: object, /) -> None:
+        """Nothing is to be taken back."""
+
     def _supermask(self, kept: dict[str, Tensor]) -> Supermask:
         return Supermask(self._start, Mask(kept), self._rescale)

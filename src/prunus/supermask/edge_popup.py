@@ -60,3 +60,10 @@ class EdgePopup:
     def survivors(self) -> Mask:
         """The same."""
         return self.found().mask
+
+    def state_dict(self) -> dict[str, float]:
+        """What was decided before."""
+        return {"density": self._density}
+
+    def load_state_dict(self, state: object, /) -> None:
+        """Nothing is to be taken back."""

@@ -91,3 +91,16 @@ class GemMiner:
     def found(self) -> Supermask:
         """What is neither frozen out nor rounded away."""
         return Supermask(self._start, masks_of(self._layers), self._rescale)
+
+    def state_dict(self) -> dict[str, float]:
+        """What was decided before."""
+        return {
+            "density": self._density,
+            "every": self._every,
+            "freezings": self._freezings,
+            "strength": self._strength,
+            "rescale": self._rescale,
+        }
+
+    def load_state_dict(self, state: object, /) -> None:
+        """Nothing is to be taken back."""

@@ -47,6 +47,14 @@ class Learning(Protocol):
         """What could still be kept: a mask to train weights with."""
         ...
 
+    def state_dict(self) -> dict[str, float]:
+        """What was decided before, so that a checkpoint of other decisions is not taken for one of these."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> None:
+        """Nothing is to be taken back."""
+        ...
+
 
 class _Through(torch.autograd.Function):
     @staticmethod
