@@ -65,7 +65,7 @@ def plan_of(chosen: argparse.Namespace) -> Plan:
         chances=settings("chances", "bernoulli", 4),
         edges=settings("edges", "edge-popup", 1),
         gems=settings("gems", "gem-miner", 1.5),
-        heuristics=(0.5, 0.3, 0.2, 0.1, 0.05) if "heuristics" in chosen.only else (),
+        heuristics=(0.9, 0.7, 0.5, 0.3, 0.1) if "heuristics" in chosen.only else (),
         edge_densities=tuple(chosen.densities),
         gem_densities=tuple(chosen.gem_densities),
         scope=chosen.scope,

@@ -42,6 +42,7 @@ def test_what_is_frozen_keeps_its_bits(name: str, kind: str) -> None:
     untouched = {name: value.clone() for name, value in model.state_dict().items()}
     learning = methods(model, Start(kind, 4))[name]
     before = state(learning)
+    assert sum(parameter.requires_grad for parameter in learning.network.parameters()) == len(learning.scores) == 2
     learn(learning, DIGITS, SETTINGS, seed=0)
     moved = {name for name, value in state(learning).items() if not torch.equal(value, before[name])}
     learnt = "logits" if name == "bernoulli" else "scores"

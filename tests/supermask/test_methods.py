@@ -80,6 +80,7 @@ def test_bernoulli_rescales_by_what_was_sampled() -> None:
 
 
 def test_bernoulli_samples_as_often_as_the_chances_say() -> None:
+    assert Bernoulli(nn.Linear(100, 100), Start()).found().mask.kept == 0  # none is likelier kept than not
     learning = Bernoulli(nn.Linear(100, 100), Start(), chance=0.2)
     assert learning.found().mask.kept == 0
     samples = [learning.sampled(torch.Generator().manual_seed(seed)).mask for seed in range(4)]
