@@ -53,7 +53,14 @@ def originals() -> Iterator[tuple[str, dict[str, torch.Tensor], dict[str, pack.C
         "twin": weight > 1,
         "scalar": torch.tensor(3),
     }
-    for codec in (pack.Raw(), pack.RelativeIndex(), pack.RelativeIndex(huffman=True), pack.Ranged(), pack.Mixed()):
+    for codec in (
+        pack.Raw(),
+        pack.RelativeIndex(),
+        pack.RelativeIndex(huffman=True),
+        pack.Ranged(),
+        pack.Mixed(),
+        pack.Drawn(),
+    ):
         yield codec.name, tensors, dict.fromkeys(tensors, codec)
 
 
@@ -77,7 +84,7 @@ def informed_mutants(data: bytes, count: int, seed: int) -> Iterator[bytes]:
             case 1:
                 row["element"] = int(rng.integers(25))
             case 2:
-                row["codec"] = int(rng.integers(7))
+                row["codec"] = int(rng.integers(8))
             case 3:
                 row["shape"] = [int(length) for length in rng.integers(0, 3000, rng.integers(4))]
             case _:

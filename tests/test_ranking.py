@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunus import ranking
 from prunus.errors import PrunusError
 from prunus.ranking import keep_largest, keep_largest_per_row, ranks
 
@@ -20,11 +21,14 @@ def best(values, count):
     return set(sorted(range(len(values)), key=lambda place: -values[place])[:count])
 
 
+@pytest.mark.parametrize("at_once", [ranking.AT_ONCE, 0], ids=["selection", "bisection"])
 @given(st.lists(st.lists(NUMBERS, max_size=12), min_size=1, max_size=4), st.data())
-def test_keeps_the_largest_of_several_tensors(lists, data):
+def test_keeps_the_largest_of_several_tensors(at_once, lists, data):
     flat = [value for values in lists for value in values]
     count = data.draw(st.integers(0, len(flat)))
-    kept = keep_largest([torch.tensor(values, dtype=torch.float32) for values in lists], count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "AT_ONCE", at_once)
+        kept = keep_largest([torch.tensor(values, dtype=torch.float32) for values in lists], count)
     assert [len(mask) for mask in kept] == [len(values) for values in lists]
     assert set(torch.cat(kept).nonzero().squeeze(1).tolist()) == best(flat, count)
 

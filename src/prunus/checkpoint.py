@@ -1,5 +1,6 @@
 """Weights in files: `.safetensors`, `.prunus`, and the `.pt` checkpoints found in the wild; never by pickle."""
 
+import json
 import os
 import pickle
 import warnings
@@ -14,9 +15,11 @@ from safetensors.torch import load_file, save_file
 from prunus import pack
 from prunus.errors import FormatError, PrunusError
 from prunus.files import sort_metadata, written_whole
+from prunus.pack import Drawn
 
 PICKLED = (".pt", ".pth", ".th", ".bin", ".ckpt")
 NESTED = ("state_dict", "model_state_dict", "model")
+DRAWN = "prunus.drawn"  # the key of a safetensors file's metadata that says how its tensors were drawn
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
 
 
@@ -53,6 +56,37 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         except safetensors.SafetensorError as error:
             raise FormatError(f"{path} is not a valid safetensors file: {error}.") from None
     return {}
+
+
+def read_drawn(path: str | os.PathLike[str]) -> dict[str, Drawn]:
+    """How tensors of a `.safetensors` or `.prunus` file were drawn, where it says so; empty for others.
+
+    Only of a `.prunus` file is it known to be true. FormatError for what is no such statement.
+    """
+    if Path(path).suffix == ".prunus":
+        return pack.drawn(path)
+    text = read_metadata(path).get(DRAWN)
+    if text is None:
+        return {}
+    try:
+        stated = json.loads(text)
+        if not isinstance(stated, dict) or not all(map(_is_statement, stated.values())):
+            raise ValueError("expected names with a kind, a seed, a stream and a scale each")
+        return {name: Drawn(*statement) for name, statement in stated.items()}
+    except (ValueError, RecursionError) as error:
+        reason = str(error).rstrip(".") or "it is nested too deep"
+        raise FormatError(f"{os.fspath(path)}: its metadata '{DRAWN}' cannot be read: {reason}.") from None
+
+
+def _is_statement(value: object) -> bool:
+    return isinstance(value, list) and [type(part) for part in value] == [str, int, int, float]
+
+
+def drawn_metadata(drawn: Mapping[str, Drawn]) -> dict[str, str]:
+    """What to give `write_weights` as metadata, so that `read_drawn` knows how tensors were drawn."""
+    if not drawn:
+        return {}
+    return {DRAWN: json.dumps({name: [one.kind, one.seed, one.stream, one.scale] for name, one in drawn.items()})}
 
 
 def write_weights(

@@ -32,13 +32,19 @@ def load(path: str | os.PathLike[str], model: nn.Module | None = None) -> nn.Mod
     return model.eval()
 
 
-def save(model: nn.Module, path: str | os.PathLike[str], *, effort: pack.Effort = "best") -> pack.Contents:
+def save(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    effort: pack.Effort = "best",
+    drawn: Mapping[str, pack.Drawn] | None = None,
+) -> pack.Contents:
     """Write `model`'s weights and buffers to a `.prunus` file at `path`, without loss; what went where.
 
-    A built-in network is named in the file, so that `load` needs nothing else.
+    A built-in network is named in the file, so that `load` needs nothing else. `drawn`: see `prunus.write`.
     """
     inner = unwrapped(model)
-    return pack.write(path, inner.state_dict(), effort=effort, model=describe(inner))
+    return pack.write(path, inner.state_dict(), effort=effort, drawn=drawn, model=describe(inner))
 
 
 def described(path: str | os.PathLike[str]) -> str | None:

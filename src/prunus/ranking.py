@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from prunus.errors import PrunusError
 
+AT_ONCE = 1 << 24  # entries: more are not copied together, 64 MiB, to find the threshold
+
 
 def keep_largest(scores: Sequence[Tensor], count: int) -> list[Tensor]:
     """Bool tensors of the same shapes, True at the `count` largest entries over all `scores` together.
 
-    Among equal scores the earlier tensor, then the lower flat index, is kept. The threshold is found by
-    bisection over order-preserving integer keys: neither a sort nor a concatenation, one integer copy of the
-    scores in memory. Raises `PrunusError` unless 0 <= count <= number of entries.
+    Among equal scores the earlier tensor, then the lower flat index, is kept. The threshold is found among
+    order-preserving integer keys: by selection on the CPU, else by bisection, which needs neither a sort nor a
+    second copy. Raises `PrunusError` unless 0 <= count <= number of entries.
     """
     total = sum(score.numel() for score in scores)
     if not 0 <= count <= total:
@@ -58,6 +61,10 @@ def _threshold(keys: Sequence[Tensor], count: int) -> int:
     """The largest key that at least `count` keys reach; above every key where `count` is 0."""
     if count == 0:
         return max((int(key.max()) for key in keys if key.numel()), default=0)
+    total = sum(key.numel() for key in keys)
+    if total <= AT_ONCE and all(key.device.type == "cpu" for key in keys):
+        together = torch.cat([key.reshape(-1) for key in keys]).numpy()
+        return int(np.partition(together, total - count)[total - count])
     low = min(int(key.min()) for key in keys if key.numel())
     high = max(int(key.max()) for key in keys if key.numel())
     while low < high:

@@ -22,9 +22,13 @@ def test_damaged_files_are_refused_or_read_as_they_were(effort: str, tmp_path: P
         "indices": torch.arange(50),
         "mask": weight > 1,
         "twin": weight > 1,
+        "drawn": torch.where(weight > 1, pack.Drawn(seed=9, scale=0.25).values((30, 40)), 0),
     }
+    drawn = {"drawn": pack.Drawn(seed=9, scale=0.25)}
     codecs = {"pruned": pack.RelativeIndex(), "quantised": pack.RelativeIndex(huffman=True)}
-    pack.write(path, tensors, effort=effort, codecs=codecs if effort == "fast" else None)  # type: ignore[arg-type]
+    codecs = codecs if effort == "fast" else {}
+    written = pack.write(path, tensors, effort=effort, codecs=codecs, drawn=drawn)  # type: ignore[arg-type]
+    assert written.tensors[-1].codec == "drawn"
     data, refused = path.read_bytes(), 0
     for mutant in mutants(data, 300):
         path.write_bytes(mutant)

@@ -33,11 +33,13 @@ def test_help_imports_no_torch():
     code = "import sys; from prunus.cli import run; run(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
-    for verb in ("train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "demo"):
+    for verb in ("train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "supermask", "demo"):
         assert verb in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "supermask", "demo"]
+)
 def test_every_verb_has_json_and_help(prunus, verb):
     outcome = prunus(verb, "--help")
     assert outcome.code == 0

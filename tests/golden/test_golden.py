@@ -20,6 +20,7 @@ CODECS = {
     "relative-index-huffman": pack.RelativeIndex(bits=5, huffman=True),
     "range": pack.Ranged(),
     "mixing": pack.Mixed(),
+    "drawn": pack.Drawn(seed=7, stream=3, scale=0.1),  # half of what is +-0.1 among the tensors
 }
 WRITTEN_TODAY = [f"1-{codec}" for codec in CODECS]
 # sha256 over name, dtype, shape and bytes of every tensor

@@ -9,9 +9,15 @@ import pytest
 from prunus import laboratory
 from prunus.laboratory import (
     Acted,
+    BestEdges,
+    Chances,
     Connected,
     Drawn,
+    Elsewhere,
+    Frozen,
+    Gems,
     Inverted,
+    Masked,
     MaskFile,
     Opened,
     Perturbed,
@@ -22,6 +28,7 @@ from prunus.laboratory import (
     Shrunk,
     Shuffled,
     Slimmed,
+    Supermasked,
     Task,
     Trained,
     Transferred,
@@ -29,6 +36,7 @@ from prunus.laboratory import (
 from prunus.settings import Settings
 from prunus.store import identity, specification
 from prunus.store.identity import from_toml, hashed, to_toml
+from prunus.supermask import Start
 
 from .benches import Given
 
@@ -51,6 +59,10 @@ PIECES: dict[type, Any] = {
     Redrawn: Redrawn(TASK, FIRST, 0),
     Transferred: Transferred(FIRST, SECOND),
     Opened: Opened(FIRST, SECOND),
+    Frozen: Frozen(TASK, Start()),
+    Supermasked: Supermasked(TASK, BestEdges(0.5), Start(), Settings(steps=10), 0),
+    Masked: Masked(TASK, Start(), FIRST),
+    Elsewhere: Elsewhere(FIRST, 0),
 }
 TASKS = {
     "model": "lenet-5",
@@ -137,6 +149,16 @@ CHANGES: dict[type, dict[str, Any]] = {
     Redrawn: {"task": replace(TASK, model="resnet-20"), "like": SECOND, "seed": 1},
     Transferred: {"weights": THIRD, "fresh": THIRD, "renewed": ("fc3.weight",)},
     Opened: {"mask": THIRD, "like": THIRD, "opened": ("fc3.weight",)},
+    Frozen: {"task": replace(TASK, model="lenet-5"), "start": Start("uniform")},
+    Supermasked: {
+        "task": replace(TASK, model="lenet-5"),
+        "method": BestEdges(0.5, "network"),
+        "start": Start(seed=1),
+        "settings": Settings(steps=11),
+        "seed": 1,
+    },
+    Masked: {"task": replace(TASK, model="lenet-5"), "start": Start(density=0.5), "mask": SECOND},
+    Elsewhere: {"mask": SECOND, "seed": 1},
 }
 
 
@@ -217,3 +239,12 @@ def test_a_search_of_300_rounds() -> None:
         run = run.mask.trained  # type: ignore[attr-defined]
     assert last in runs
     assert len(set(runs)) == 601
+
+
+def test_methods_that_learn_masks_are_told_apart() -> None:
+    methods = [
+        *(BestEdges(0.5), BestEdges(0.4), BestEdges(0.5, "network"), Chances(0.5), Chances(0.4), Chances(0.5, 0.0)),
+        *(Gems(0.5), Gems(0.4), Gems(0.5, 2), Gems(0.5, strength=1e-6), Gems(0.5, rescale=0.0)),
+    ]
+    found = {identity(replace(PIECES[Supermasked], method=method)) for method in methods}
+    assert len(found) == len(methods)

@@ -4,13 +4,13 @@ import pytest
 from prunus.code.bits import Unsigned
 from prunus.code.histogram import entropy
 from prunus.errors import FormatError
-from prunus.pack import Codec, Mixed, Ranged, Raw, RelativeIndex
+from prunus.pack import Codec, Drawn, Mixed, Ranged, Raw, RelativeIndex
 from prunus.pack.codec import CODECS, by_id
 from prunus.pack.codec.order import change, undo
 from prunus.testing import check_codec
 
 
-@pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+@pytest.mark.parametrize("codec", [*CODECS, Drawn("uniform", 5).faster()], ids=lambda codec: codec.name)
 def test_contract(codec: Codec) -> None:
     check_codec(codec, alterations=4)
 

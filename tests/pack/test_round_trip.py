@@ -23,6 +23,8 @@ CODECS = {
     "huffman": pack.RelativeIndex(huffman=True),
     "range": pack.Ranged(),
     "mixing": pack.Mixed(),
+    "drawn": pack.Drawn(seed=1, scale=0.1),
+    "drawn, uniform, quick": pack.Drawn("uniform", 2, 3, scale=1.0).faster(),
 }
 
 

@@ -18,6 +18,7 @@ from prunus.cli.lineage import lineage
 from prunus.cli.pack import pack
 from prunus.cli.prune import prune
 from prunus.cli.report import report
+from prunus.cli.supermask import supermask
 from prunus.cli.ticket import ticket
 from prunus.cli.train import train
 from prunus.cli.unpack import unpack
@@ -28,7 +29,21 @@ app = App(
     help="Find the small network inside a big one, show that it holds, ship it as a small file.",
     version=f"prunus {__version__}",
 )
-for verb in (demo, train, evaluate, prune, compress, pack, unpack, inspect, ticket, connect, lineage, report):
+for verb in (
+    demo,
+    train,
+    evaluate,
+    prune,
+    compress,
+    pack,
+    unpack,
+    inspect,
+    supermask,
+    ticket,
+    connect,
+    lineage,
+    report,
+):
     app.command(verb)
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from prunus.errors import PrunusError
 
 
-def check_output(path: Path, suffix: str) -> None:
+def check_output(path: Path, *suffixes: str) -> None:
     """Refuse, before the work, a file that could not be written or not be read again after it."""
-    if path.suffix != suffix:
-        raise PrunusError(f"{path}: this verb writes {suffix} files, so the name must end in {suffix}.")
+    if path.suffix not in suffixes:
+        kinds = " or ".join(suffixes)
+        raise PrunusError(f"{path}: this verb writes {kinds} files, so the name must end in {kinds}.")
     if path.is_dir():
         raise PrunusError(f"{path} is a folder.")
     if not path.parent.is_dir():

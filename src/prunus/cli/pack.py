@@ -18,15 +18,19 @@ def pack(
     effort: Annotated[Literal["fast", "best"], Parameter(help="best: smallest; fast: quickest")] = "best",
     json: Json = False,
 ) -> None:
-    """Pack a checkpoint without loss: every value comes back bit for bit."""
-    from prunus.checkpoint import read_metadata, read_weights
+    """Pack a checkpoint without loss: every value comes back bit for bit.
+
+    Of a network that was drawn and masked, like those of `prunus supermask`, a seed and the mask are kept.
+    """
+    from prunus.checkpoint import DRAWN, read_drawn, read_metadata, read_weights
     from prunus.pack import write
 
     started = time.monotonic()
     check_output(output, ".prunus")
     metadata = read_metadata(weights)
-    model = metadata.pop("model", None)
-    contents = write(output, read_weights(weights), effort=effort, model=model, metadata=metadata)
+    model, drawn = metadata.pop("model", None), read_drawn(weights)
+    metadata.pop(DRAWN, None)  # the file says it in its own way
+    contents = write(output, read_weights(weights), effort=effort, drawn=drawn, model=model, metadata=metadata)
     seconds = time.monotonic() - started
     before, after = weights.stat().st_size, output.stat().st_size
     if json:

@@ -17,13 +17,14 @@ def unpack(
     json: Json = False,
 ) -> None:
     """Write the tensors of a .prunus file as .safetensors, bit for bit what was packed."""
-    from prunus.checkpoint import write_weights
-    from prunus.pack import peek, read
+    from prunus.checkpoint import drawn_metadata, write_weights
+    from prunus.pack import drawn, peek, read
 
     started = time.monotonic()
     check_output(output, ".safetensors")
     label = peek(packed)
     metadata = dict(label.metadata) | ({"model": label.model} if label.model else {})
+    metadata |= drawn_metadata(drawn(packed))
     write_weights(output, read(packed), metadata=metadata)
     seconds = time.monotonic() - started
     if json:

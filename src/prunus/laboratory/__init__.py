@@ -10,17 +10,24 @@ from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
+from prunus.laboratory.supermasked import BestEdges, Chances, Elsewhere, Frozen, Gems, Masked, Supermasked
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Trained
 from prunus.laboratory.transferred import Opened, Transferred
 
 __all__ = [
     "Acted",
+    "BestEdges",
+    "Chances",
     "Connected",
     "Drawn",
+    "Elsewhere",
     "Engine",
+    "Frozen",
+    "Gems",
     "Inverted",
     "MaskFile",
+    "Masked",
     "Opened",
     "Perturbed",
     "Pruned",
@@ -31,6 +38,7 @@ __all__ = [
     "Shuffled",
     "Size",
     "Slimmed",
+    "Supermasked",
     "Task",
     "Trained",
     "Transferred",

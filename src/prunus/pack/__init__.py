@@ -1,14 +1,15 @@
 """The file that ships: any tensors in, a small file out, the same bits back. See `docs/format.md`."""
 
-from prunus.pack.codec import Codec, Mixed, Ranged, Raw, RelativeIndex
+from prunus.pack.codec import Codec, Drawn, Mixed, Ranged, Raw, RelativeIndex
 from prunus.pack.contents import Contents, Label, Stored
 from prunus.pack.limits import Limits
-from prunus.pack.reader import inspect, peek, read
+from prunus.pack.reader import drawn, inspect, peek, read
 from prunus.pack.writer import Effort, write
 
 __all__ = [
     "Codec",
     "Contents",
+    "Drawn",
     "Effort",
     "Label",
     "Limits",
@@ -17,6 +18,7 @@ __all__ = [
     "Raw",
     "RelativeIndex",
     "Stored",
+    "drawn",
     "inspect",
     "peek",
     "read",

@@ -11,6 +11,7 @@ import torch
 
 from prunus.errors import FormatError
 from prunus.pack import shell
+from prunus.pack.codec import Drawn
 from prunus.pack.contents import Contents, Label, Stored, order_0_bytes
 from prunus.pack.elements import to_tensor
 from prunus.pack.limits import Limits
@@ -54,6 +55,16 @@ def peek(path: str | os.PathLike[str], limits: Limits | None = None) -> Label:
     """What a file says of itself, without reading a tensor. Errors as `read`."""
     with _opened(path, limits) as file:
         return file.label
+
+
+def drawn(path: str | os.PathLike[str], limits: Limits | None = None) -> dict[str, Drawn]:
+    """How those tensors of a file were drawn that are stored as a seed and a mask. Errors as `read`."""
+    found: dict[str, Drawn] = {}
+    with _opened(path, limits) as file:
+        for row, data in file.streams():
+            if isinstance(row.codec, Drawn) and row.decoded_bytes:
+                found[row.name] = row.codec.read(Source(data, f"the stream of tensor {row.name!r}"))
+    return found
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from prunus.errors import unknown
 from prunus.files import written_whole
 from prunus.pack import shell
 from prunus.pack.choose import CANDIDATES, smallest
-from prunus.pack.codec import Codec, Raw
+from prunus.pack.codec import Codec, Drawn, Raw
 from prunus.pack.contents import Contents, Label, Stored, order_0_bytes
 from prunus.pack.elements import ELEMENTS, Element, to_integers
 from prunus.pack.syntax import SAME, TABLE, encode_text, varint
@@ -27,13 +27,16 @@ def write(
     *,
     effort: Effort = "best",
     codecs: Mapping[str, Codec] | None = None,
+    drawn: Mapping[str, Drawn] | None = None,
     model: str | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Contents:
     """Write `tensors` to `path`, whole or not at all; `read` gives every one back bit for bit.
 
     `effort`: "best" tries the codecs on each tensor and keeps the smallest, "fast" stays with the quick ones.
-    `codecs`: the codec for each tensor named here. `model`: the built-in network that the tensors belong to.
+    `codecs`: the codec for each tensor named here. `drawn`: how tensors were drawn: those that still are so, but for
+    zeros, are stored as a seed and a mask; a statement that is not true does no harm. `model`: the built-in network
+    that the tensors belong to.
     Tensors with the same bytes, dtype and shape are stored once.
 
     >>> import tempfile
@@ -44,13 +47,14 @@ def write(
     """
     if effort not in CANDIDATES:
         raise unknown("effort", effort, CANDIDATES)
-    codecs = codecs or {}
-    for name in codecs:
-        if name not in tensors:
-            raise unknown("tensor in codecs", name, tensors)
+    codecs, drawn = codecs or {}, drawn or {}
+    for what, names in (("codecs", codecs), ("drawn", drawn)):
+        for name in names:
+            if name not in tensors:
+                raise unknown(f"tensor in {what}", name, tensors)
     table = _Table()
     for name, tensor in tensors.items():
-        table.add(name, tensor, codecs.get(name), effort)
+        table.add(name, tensor, codecs.get(name), drawn.get(name), effort)
     fields = {
         "model": model or "",
         "metadata": [{"key": key, "value": value} for key, value in (metadata or {}).items()],
@@ -86,7 +90,7 @@ class _Table:
         self._seen: dict[tuple[Element, tuple[int, ...], int], list[tuple[int, Unsigned]]] = {}
         self._name = b""
 
-    def add(self, name: str, tensor: torch.Tensor, codec: Codec | None, effort: str) -> None:
+    def add(self, name: str, tensor: torch.Tensor, codec: Codec | None, drawn: Drawn | None, effort: str) -> None:
         element, integers, exact = to_integers(name, tensor)
         shape, checksum = tuple(tensor.shape), crc32(exact.data)
         equals = self._seen.setdefault((element, shape, checksum), [])
@@ -100,7 +104,7 @@ class _Table:
             if not exact.size:
                 used, data = EMPTY, b""
             elif codec is None:
-                used, data = smallest(array, effort)
+                used, data = smallest(array, effort, drawn)
             else:
                 used, data = codec, codec.encode(array)
             codec_id = used.id

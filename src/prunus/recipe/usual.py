@@ -74,3 +74,23 @@ def usual_hunt(task: Task, settings: Settings, *, rounds: int, keep: float) -> H
     parts = {name: 1 - convolutions * loss for name in names if convolutions < 1 and name.startswith("convolutions")}
     parts[names[-1]] = 1 - loss / 2
     return Hunt(task, settings, rounds, keep, keeps=tuple(parts.items()))
+
+
+def supermask_settings(model: str, method: str) -> Settings:
+    """How scores of `model` are learned by "edge-popup", "bernoulli" or "gem-miner": by SGD, at the papers' rates.
+
+    Zhou et al. 2019 take 2,000 epochs for Bernoulli masks, Ramanujan et al. 2020 100 for edge-popup, and Sreenivasan et
+    al. 2022 150 for Gem-Miner, at a tenth of the rate here, in networks with BatchNorm.
+    """
+    normed = model.startswith(("resnet", "vgg"))
+    if method == "bernoulli":
+        return Settings(epochs=100, batch=250, optimizer="sgd", learning_rate=100.0, augment=normed)
+    gems = method == "gem-miner"
+    return Settings(
+        epochs=100 if normed else 30,
+        optimizer="sgd",
+        learning_rate=1.0 if gems and not normed else 0.1,
+        weight_decay=0.0 if gems else 1e-4,
+        decay="cosine",
+        augment=normed,
+    )

@@ -61,6 +61,11 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
         case "Trained" | "Slimmed" as kind:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
+        case "Frozen":
+            what = f"drawn    {found['task']['model']}, {found['start']['kind']}, seed {found['start']['seed']}"
+        case "Supermasked" | "Masked":
+            right = f"{100 - metrics['error']:.2f} % right on test"
+            what = f"masked   {100 * metrics['density']:.2f} % kept as drawn: {right}"
         case "Pruned":
             what = f"pruned   by {found['score']}: {100 * metrics['density']:.2f} % kept"
         case "Inverted":

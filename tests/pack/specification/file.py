@@ -1,4 +1,4 @@
-"""Section 1 of docs/format.md and codecs 0 to 4 of section 2."""
+"""Section 1 of docs/format.md and codecs 0 to 4 and 6 of section 2."""
 
 import json
 import struct
@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from zlib import crc32
 
+from .drawn import drawn_integers
 from .mixing import mixing
 from .streams import Bits, Bytes, huffman, model, range_symbols, restored
 
@@ -70,6 +71,17 @@ def ranged(data: bytes, count: int, width: int) -> list[int]:
     return out
 
 
+def drawn(data: bytes, count: int, rows: int, columns: int, width: int) -> list[int]:
+    """Codec 6."""
+    source = Bytes(data)
+    kind, seed, stream = source.take(1)[0], source.varint(), source.varint()
+    (scale,) = struct.unpack("<d", source.take(8))
+    codec = source.take(1)[0]
+    array = ranged(source.data, count, width) if codec == 4 else mixing(source.data, rows, columns, width)
+    integers = drawn_integers(kind, seed, stream, scale, count, width)
+    return [d if value == 1 else 1 if value == d else value for value, d in zip(array, integers, strict=True)]
+
+
 def widened(value: int, element: int) -> int:
     """A bfloat16 or float16 pattern as that of a float32."""
     if element == 1:
@@ -110,8 +122,10 @@ def read(path: Path) -> dict[str, tuple[tuple[int, ...], list[int]]]:
             values = relative(data, rows, columns, width, codec == 3)
         elif codec == 4:
             values = ranged(data, count, width)
-        else:
+        elif codec == 5:
             values = mixing(data, rows, columns, width)
+        else:
+            values = drawn(data, count, rows, columns, width)
         if element in (1, 2) and codec:
             values, width = [widened(value, element) for value in values], 4
         elif element in (1, 2):

@@ -6,12 +6,13 @@ import numpy as np
 
 from prunus.code.bits import Bytes, Unsigned
 from prunus.errors import FormatError
+from prunus.pack.codec.drawn import Drawn
 from prunus.pack.codec.mixed import Mixed
 from prunus.pack.codec.ranged import Ranged
 from prunus.pack.codec.raw import Raw
 from prunus.pack.codec.relative import RelativeIndex
 
-__all__ = ["Codec", "Mixed", "Ranged", "Raw", "RelativeIndex", "by_id"]
+__all__ = ["Codec", "Drawn", "Mixed", "Ranged", "Raw", "RelativeIndex", "by_id"]
 
 
 class Codec(Protocol):
@@ -36,7 +37,7 @@ class Codec(Protocol):
         ...
 
 
-CODECS: tuple[Codec, ...] = (Raw(), RelativeIndex(), RelativeIndex(huffman=True), Ranged(), Mixed())
+CODECS: tuple[Codec, ...] = (Raw(), RelativeIndex(), RelativeIndex(huffman=True), Ranged(), Mixed(), Drawn())
 
 
 def by_id(number: int, tensor: str) -> Codec:

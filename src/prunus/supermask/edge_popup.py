@@ -1,0 +1,69 @@
+"""Edge-popup: each edge has a score, and the best of them are the network."""
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from prunus import scope as scopes
+from prunus.mask import Mask
+from prunus.scope import Scope
+from prunus.supermask.learning import check_density, drawn_scores, masks_of, through, with_masks
+from prunus.supermask.start import Start
+from prunus.supermask.supermask import Supermask
+
+
+class _Edges(nn.Module):
+    kept: Tensor
+
+    def __init__(self, scores: nn.Parameter) -> None:
+        super().__init__()
+        self.scores = scores
+        self.register_buffer("kept", torch.zeros_like(scores, dtype=torch.bool))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * through(self.kept, self.scores.abs())
+
+
+class EdgePopup:
+    """The edges of the largest |score| are kept: so many as `density` says, in each tensor or as another scope has it.
+
+    The gradient of a score is that of its effective weight, times the weight, times the sign of the score. Scores
+    start uniform within 1 / sqrt(fan in), which is Kaiming's with a = sqrt(5).
+    Source: Ramanujan et al. 2020, section 3.2, equations 3 to 7, and the authors' code for |score|.
+    """
+
+    def __init__(self, model: nn.Module, start: Start, density: float, *, scope: Scope = scopes.tensor) -> None:
+        def layer(place: int, weight: Tensor) -> nn.Module:
+            bound = max(1, prod(weight.shape[1:])) ** -0.5
+            return _Edges(drawn_scores(start, place, weight, -bound, bound))
+
+        check_density(density)
+        self._start, self._density, self._scope = start, density, scope
+        self.network, self._layers = with_masks(model, start, layer)
+        self.scores: dict[str, nn.Parameter] = {name: layer.scores for name, layer in self._layers.items()}
+        self.after_step(0)
+
+    def penalty(self) -> None:
+        """There is none."""
+
+    def after_step(self, step: int) -> None:
+        """Choose anew."""
+        kept = self._scope({name: scores.detach().abs() for name, scores in self.scores.items()}, self._density)
+        for name, layer in self._layers.items():
+            layer.kept.copy_(kept[name])
+
+    def found(self) -> Supermask:
+        """The edges that are kept now."""
+        return Supermask(self._start, masks_of(self._layers))
+
+    def survivors(self) -> Mask:
+        """The same."""
+        return self.found().mask
+
+    def state_dict(self) -> dict[str, float]:
+        """What was decided before."""
+        return {"density": self._density}
+
+    def load_state_dict(self, state: object, /) -> None:
+        """Nothing is to be taken back."""
