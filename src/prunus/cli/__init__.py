@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from prunus import __version__
+from prunus.cli.approximate import approximate
 from prunus.cli.compress import compress
 from prunus.cli.connect import connect
 from prunus.cli.demo import demo
@@ -41,6 +42,7 @@ for verb in (
     supermask,
     ticket,
     connect,
+    approximate,
     lineage,
     report,
 ):

@@ -9,6 +9,8 @@ from typing import Self
 import torch
 from torch import nn
 
+from prunus.construction.parts import RandomNetwork
+from prunus.construction.written import START, read_parts, write_parts
 from prunus.errors import FormatError, PrunusError, unknown
 from prunus.models.conv import Conv
 from prunus.models.fully_connected import FullyConnected500
@@ -102,23 +104,25 @@ class Description:
 
 
 def describe(model: nn.Module) -> str | None:
-    """How to make `model` again, as `from_description` reads it; None for a network that is not a built-in
-    one.
+    """How to make `model` again, as `from_description` reads it; None for a network that is neither a built-in nor a
+    random one (`prunus.construction`).
 
     It speaks of the network as built: weights may have changed since, shapes must not.
     """
+    if isinstance(model, RandomNetwork):
+        return write_parts(model)
     description = getattr(model, "description", None)
     return str(description) if isinstance(description, Description) else None
 
 
 def from_description(text: str) -> nn.Module:
-    """The built-in network that `describe` wrote as `text`, with weights that mean nothing yet.
+    """The network that `describe` wrote as `text`, with weights that mean nothing yet.
 
-    Safe on text from strangers: it can name built-in networks only, of a bounded size. Raises `FormatError`
+    Safe on text from strangers: it can name our own parts only, of a bounded size. Raises `FormatError`
     for other text and `PrunusError` for impossible sizes.
 
     >>> sum(weights.numel() for weights in from_description("fc-500(1x8x8,10)").parameters())
     37000
     """
     with torch.random.fork_rng(devices=[]):
-        return Description.parse(text).make()
+        return read_parts(text) if text.startswith(START) else Description.parse(text).make()

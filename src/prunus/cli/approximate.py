@@ -1,0 +1,149 @@
+"""`prunus approximate`."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from prunus.cli.options import DataName, Json, Model, Out, Seed
+from prunus.cli.output import check_output, percent, print_json, print_table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from prunus.construction import Construction
+
+
+def approximate(
+    target: Annotated[Path, Parameter(help="weights of the network to be found, .safetensors, .prunus or .pt")],
+    /,
+    *,
+    items: Annotated[int, Parameter(help="random weights for each of the target; hidden units for each input of it")],
+    epsilon: Annotated[float, Parameter(help="how near a weight has to be met")],
+    output: Out,
+    construction: Annotated[
+        Literal["subset-sum", "epsilon-net", "diamond", "golden"],
+        Parameter(help="sums of random weights, one weight alone, sums of ReLU paths, or golden series"),
+    ] = "subset-sum",
+    minimise: Annotated[
+        Literal["error", "kept"], Parameter(help="of subset sums: the nearest, or the fewest weights within epsilon")
+    ] = "error",
+    model: Annotated[Model | None, Parameter(help="the target, unless its file or its shapes say what it is")] = None,
+    data: Annotated[DataName | None, Parameter(name="--data")] = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Prune a random network, never trained, until it computes what TARGET does; the file runs by itself."""
+    import prunus
+    from prunus.construction import (
+        approximate,
+        diamond,
+        golden_series,
+        linear,
+        nearest_subset,
+        nearest_weight,
+        smallest_subset,
+    )
+    from prunus.data import load
+    from prunus.evaluation import evaluate
+    from prunus.loading import described
+
+    started = time.monotonic()
+    check_output(output, output.suffix if output.suffix == ".prunus" else ".safetensors")
+    loaded = load(data) if data else None
+    network, shape = _target(target, model, loaded)
+    sums = nearest_subset if minimise == "error" else smallest_subset
+    found = approximate(
+        network,
+        items,
+        epsilon,
+        seed=seed,
+        structure=diamond if construction == "diamond" else linear,
+        choose={"epsilon-net": nearest_weight, "golden": golden_series}.get(construction, sums),
+        input_shape=shape,
+    )
+    _write(found, output)
+    errors = {}
+    if loaded:
+        test = loaded.test()
+        errors = {"error_dense": evaluate(network, test).error, "error": evaluate(prunus.load(output), test).error}
+    result = {
+        "model": model or described(target),
+        "data": data,
+        "seed": seed,
+        "construction": construction,
+        "items": items,
+        "epsilon": epsilon,
+        "density": found.mask.density,
+        "target_weights": found.target_weights,
+        "random_weights": found.random_weights,
+        "kept_weights": found.kept_weights,
+        "max_error": found.max_error,
+        "within_epsilon": found.within_epsilon,
+        "bound": found.bound,
+        "solve_seconds": found.solve_seconds,
+        **errors,
+        "file_bytes": output.stat().st_size,
+        "layers": [
+            {"name": name, "shape": list(kept.shape), "density": found.mask.densities()[name]}
+            for name, kept in found.mask.items()
+        ],
+        "seconds": time.monotonic() - started,
+    }
+    if json:
+        print_json(result)
+    else:
+        _print(found, result, output)
+
+
+def _target(path: Path, model: str | None, loaded: Any) -> "tuple[nn.Module, tuple[int, ...] | None]":
+    """The network to be found, and the shape of its inputs where that is known."""
+    from prunus import models
+    from prunus.checkpoint import read_weights
+    from prunus.construction import fully_connected
+    from prunus.loading import described, fit
+
+    tensors, text = read_weights(path), described(path)
+    if model:
+        network = models.build(model, loaded)
+    elif text:
+        network = models.from_description(text)
+    else:
+        network = fully_connected(tensors)
+    if model or text:
+        fit(network, tensors)
+    known = getattr(network, "description", None)
+    return network.eval(), loaded.input_shape if loaded else getattr(known, "input_shape", None)
+
+
+def _write(found: "Construction", output: Path) -> None:
+    from prunus import models, pack
+    from prunus.checkpoint import write_weights
+
+    pruned = found.pruned()
+    if output.suffix == ".prunus":
+        pack.write(output, pruned.state_dict(), effort="fast", model=models.describe(pruned), metadata=found.drawn)
+    else:
+        write_weights(output, pruned.state_dict(), {"model": models.describe(pruned) or "", **found.drawn})
+
+
+def _print(found: "Construction", result: dict[str, Any], output: Path) -> None:
+    counts = {
+        "target": (found.target_weights, result.get("error_dense")),
+        "random network": (found.random_weights, None),
+        "pruned": (found.kept_weights, result.get("error")),
+    }
+    rows = [
+        (name, f"{count:,}", f"{count / found.target_weights:.2f}", "" if error is None else f"{error:.2f} %")
+        for name, (count, error) in counts.items()
+    ]
+    columns = ("network", "weights", "for each of the target", "test error")
+    width = len(columns) if result["data"] else 3
+    title = f"{output}: {result['construction']}, {result['items']} items, seed {result['seed']}"
+    print_table(title, columns[:width], [row[:width] for row in rows])
+    print(
+        f"{percent(found.within_epsilon, 4)} of the target's weights met within {found.epsilon:g}, "
+        f"the worst {found.max_error:.3g} off; {found.solve_seconds:.2f} s to choose what stays"
+    )
+    print(f"on inputs of Euclidean norm 1 or less the outputs differ by {found.bound:.3g} at most (certified)")
