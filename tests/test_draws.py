@@ -63,3 +63,18 @@ def test_signs_are_the_highest_bits() -> None:
 def test_seeds_that_are_none(seed: int) -> None:
     with pytest.raises(PrunusError, match=f"a seed must be at least 0 and below 2\\*\\*64, found {seed}"):
         draws.words(seed, 0, 1)
+
+
+def test_hyperbolic_values_are_powers_of_two_of_the_words() -> None:
+    found = draws.hyperbolic(3, 2, (40, 50), 0.75, 9, first=7).double().numpy().ravel()
+    words = draws.words(3, 2, 2000, first=7)
+    sizes = 0.75 * np.exp2(-9 * (words // 256).astype(np.float64) / 2**24)
+    np.testing.assert_allclose(np.abs(found), sizes, rtol=6e-8)  # half a step of single precision
+    assert (np.signbit(found) == (words % 2 == 1)).all()
+
+
+def test_every_octave_has_as_many_hyperbolic_values() -> None:
+    found = draws.hyperbolic(0, 0, (80_000,), 1.0, 8)
+    counts = torch.histc(found.abs().log2(), 8, -8.0, 0.0)
+    assert ((counts - 10_000).abs() < 400).all()  # four deviations of 94
+    assert abs(float(found.sign().mean())) < 0.015

@@ -51,9 +51,6 @@ def hyperbolic(
 
     The size is high * 2**-t with t = octaves * (word // 2**8) / 2**24, the sign that of the word's lowest bit, the
     fraction of t by the series of the exponential: multiplications and additions in double precision, rounded once.
-
-    >>> hyperbolic(0, 0, (4,), 1.0, 8).abs().log2().ceil().tolist()
-    [0.0, -3.0, -1.0, -6.0]
     """
     drawn = words(seed, stream, int(np.prod(shape)), first=first)
     exponent = octaves * ((drawn >> np.uint32(8)).astype(np.float64) * 2.0**-24)

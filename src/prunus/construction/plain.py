@@ -14,7 +14,7 @@ def fully_connected(tensors: Mapping[str, Tensor]) -> nn.Sequential:
     Numbers in names count as numbers. Raises `PrunusError` for other tensors, and for sizes that do not follow on each
     other.
 
-    >>> fully_connected({"fc1.weight": torch.ones(5, 3), "fc1.bias": torch.ones(5), "fc2.weight": torch.ones(2, 5)})
+    >>> fully_connected(nn.ModuleDict({"fc1": nn.Linear(3, 5), "fc2": nn.Linear(5, 2, bias=False)}).state_dict())
     Sequential(
       (0): Flatten(start_dim=1, end_dim=-1)
       (1): Linear(in_features=3, out_features=5, bias=True)

@@ -19,9 +19,7 @@ def read_chain(target: nn.Module) -> list[nn.Module]:
         graph = fx.symbolic_trace(target).graph
     except Exception as error:  # whatever the network's own code raises when it is given no tensor but a stand-in
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise PrunusError(
-            f"{type(target).__name__} cannot be traced ({reason}), expected a chain of layers."
-        ) from error
+        raise PrunusError(f"{type(target).__name__} is no chain of layers: it cannot be traced ({reason}).") from error
     chain: list[nn.Module] = []
     previous: fx.Node | None = None
     for node in graph.nodes:
