@@ -1,4 +1,7 @@
-"""A small network with BatchNorm, for benchmarks of what is decided by BatchNorm scales."""
+"""Networks of the benchmarks: one with BatchNorm, for what is decided by BatchNorm scales; one deep without biases."""
+
+import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -28,3 +31,10 @@ class ConvNorm(nn.Module):
 
 def conv_norm(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return ConvNorm(input_shape[0], classes).to(memory_format=torch.channels_last)  # which is faster
+
+
+def four_layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """100-100-100-classes on images of any size, no biases."""
+    widths = (math.prod(input_shape), 100, 100, 100)
+    hidden = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b, bias=False), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(100, classes, bias=False))
