@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from prunus.construction import Construction, approximate
     from prunus.errors import DivergedError, FormatError, PrunusError
     from prunus.holding import Hold, hold
     from prunus.loading import load, save
@@ -23,6 +24,8 @@ _HOME = {
     "Hold": "holding",
     "Snapshot": "snapshot",
     "shrink": "shrinking",
+    "approximate": "construction",
+    "Construction": "construction",
     "write": "pack",
     "read": "pack",
     "inspect": "pack",
@@ -34,12 +37,14 @@ _HOME = {
 }
 
 __all__ = [
+    "Construction",
     "DivergedError",
     "FormatError",
     "Hold",
     "Mask",
     "PrunusError",
     "Snapshot",
+    "approximate",
     "hold",
     "inspect",
     "load",

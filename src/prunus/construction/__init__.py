@@ -5,13 +5,13 @@ one of its layers; a choice (`nearest_subset`, `smallest_subset`, `nearest_weigh
 weights stay; `approximate` does it to a whole network, `certified` bounds the distance, `ascent` looks for the worst.
 """
 
-from prunus.construction.approximate import approximate
 from prunus.construction.ascent import worst_input
 from prunus.construction.choice import nearest_subset, smallest_subset
 from prunus.construction.diamond import diamond
 from prunus.construction.epsilon_net import nearest_weight
 from prunus.construction.golden import golden_series
 from prunus.construction.linear import linear, linear_by_row
+from prunus.construction.network import approximate
 from prunus.construction.plain import fully_connected
 from prunus.construction.result import Construction
 from prunus.construction.sampling import Hyperbolic, Uniform
