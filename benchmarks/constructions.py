@@ -1,6 +1,6 @@
 """Random networks that hold a trained one: what is certified beside what is found, and what one weight takes.
 
-    python benchmarks/constructions.py diamonds [--items 30 45 60] [--epsilon 0.01]
+    python benchmarks/constructions.py diamonds [--items 20 30 40 60] [--epsilon 0.01]
     python benchmarks/constructions.py draws [--targets 1000]
 
 `diamonds` trains a network of two layers and one of four on digits, finds each in a random network of ReLU diamonds
@@ -241,7 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     first = verbs.add_parser("diamonds")
-    first.add_argument("--items", type=int, nargs="+", default=[30, 45, 60])
+    first.add_argument("--items", type=int, nargs="+", default=[20, 30, 40, 60])
     first.add_argument("--epsilon", type=float, default=0.01)
     second = verbs.add_parser("draws")
     second.add_argument("--targets", type=int, default=1000)
