@@ -63,6 +63,7 @@ def approximate(
         choose={"epsilon-net": nearest_weight, "golden": golden_series}.get(construction, sums),
         input_shape=shape,
     )
+    bound = found.bound  # before anything is written: it may have to be refused
     _write(found, output)
     errors = {}
     if loaded:
@@ -81,7 +82,7 @@ def approximate(
         "kept_weights": found.kept_weights,
         "max_error": found.max_error,
         "within_epsilon": found.within_epsilon,
-        "bound": found.bound,
+        "bound": bound,
         "solve_seconds": found.solve_seconds,
         **errors,
         "file_bytes": output.stat().st_size,

@@ -28,7 +28,8 @@ class Layer:
     def of(cls, module: nn.Linear | nn.Conv2d) -> "Layer":
         """The layer that `module` is."""
         is_linear = isinstance(module, nn.Linear)
-        kernel = module.weight.detach().cpu().float()
+        kernel = module.weight.detach().cpu()
+        kernel = kernel.to(torch.promote_types(kernel.dtype, torch.float32))  # never narrower: the target is what it is
         kernel = (kernel[..., None, None] if is_linear else kernel).contiguous()
         if module.bias is not None:
             biases = torch.zeros_like(kernel[:, :1])

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from torch import BoolTensor, Tensor, nn
@@ -92,7 +93,7 @@ def approximate(
         nonnegative = False
     network = RandomNetwork(*modules).eval()
     return Construction(
-        target=nn.Sequential(*chain),
+        target=deepcopy(nn.Sequential(*chain)).eval(),
         network=network,
         mask=Mask(kept),
         steps=tuple(steps),
