@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from prunus.cli.contents import layers_of, print_contents
-from prunus.cli.options import DataName, Json, Model, Out, Seed
+from prunus.cli.options import DataName, Json, Model, Out, Seed, with_chosen
 from prunus.cli.output import check_output, print_json, print_table
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def compress(
     check_output(output, ".prunus")
     loaded = load(data)
     network = models.build(model, loaded, seed=seed)
-    chosen: dict[str, Any] = {"density": density, "quality": quality, "bits": bits, "max_error": max_error}
-    plan = replace(usual_plan(model).scaled(budget), **{n: v for n, v in chosen.items() if v is not None})
+    usual = usual_plan(model).scaled(budget)
+    plan = with_chosen(usual, density=density, quality=quality, bits=bits, max_error=max_error)
     plan = replace(plan, start=_start(start, seed), coding="huffman" if recipe == "deep-compression" else "smallest")
     if weights:
         fit(network, read_weights(weights))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from prunus.cli.options import with_chosen
 from prunus.errors import PrunusError
 
 if TYPE_CHECKING:
@@ -36,9 +37,13 @@ class Training:
         settings = ticket_settings(model)
         if self.steps is not None:
             settings = replace(settings, steps=self.steps, epochs=None)
-        names = ("batch", "optimizer", "learning_rate", "precision")
-        chosen = {name: getattr(self, name) for name in names}
-        return replace(settings, **{name: value for name, value in chosen.items() if value is not None})
+        return with_chosen(
+            settings,
+            batch=self.batch,
+            optimizer=self.optimizer,
+            learning_rate=self.learning_rate,
+            precision=self.precision,
+        )
 
 
 @Parameter(name="*")

@@ -1,7 +1,8 @@
 """Options that several verbs share."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
@@ -24,3 +25,10 @@ Weights = Annotated[Path, Parameter(name="--weights", help=".safetensors, .prunu
 Out = Annotated[Path, Parameter(name=["--output", "-o"], help="the file to write, whole or not at all")]
 Seed = Annotated[int, Parameter(name="--seed", help="fixes every random draw")]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="one JSON object as the last line of stdout")]
+
+Usual = TypeVar("Usual", bound=Any)
+
+
+def with_chosen(usual: Usual, **chosen: Any) -> Usual:
+    """The dataclass `usual` with what a person chose otherwise; None is no choice."""
+    return replace(usual, **{name: value for name, value in chosen.items() if value is not None})

@@ -1,14 +1,13 @@
 """`prunus supermask`."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from prunus.cli.contents import layers_of
-from prunus.cli.options import DataName, Json, Model, Out, Seed
+from prunus.cli.options import DataName, Json, Model, Out, Seed, with_chosen
 from prunus.cli.output import check_output, percent, print_json
 from prunus.errors import PrunusError
 
@@ -67,15 +66,15 @@ def supermask(
     frozen = Start(start, seed, density if rescale and method == "edge-popup" else 1.0)
     loaded = load(data)
     network = models.build(model, loaded)
-    wanted: dict[str, Any] = {
-        "epochs": epochs,
-        "batch": batch,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "augment": augment,
-    }
-    settings = replace(supermask_settings(model, method), **{n: v for n, v in wanted.items() if v is not None})
+    settings = with_chosen(
+        supermask_settings(model, method),
+        epochs=epochs,
+        batch=batch,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        augment=augment,
+    )
     learning = chosen.begin(network, frozen, settings.epochs or 1, max(1, len(loaded.train) // settings.batch))
     unfinished = output.with_name(f".{output.name}.unfinished")
     with shown() as progress:

@@ -1,12 +1,11 @@
 """`prunus train`."""
 
 import time
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from prunus.cli.options import DataName, Json, Model, Out, Seed
+from prunus.cli.options import DataName, Json, Model, Out, Seed, with_chosen
 from prunus.cli.output import check_output, print_json
 
 
@@ -37,15 +36,15 @@ def train(
     check_output(output, ".safetensors")
     loaded = load(data)
     network = models.build(model, loaded, seed=seed)
-    chosen: dict[str, Any] = {
-        "epochs": epochs,
-        "batch": batch,
-        "optimizer": optimizer,
-        "learning_rate": learning_rate,
-        "weight_decay": weight_decay,
-        "augment": augment,
-    }
-    settings = replace(usual_settings(model), **{n: v for n, v in chosen.items() if v is not None})
+    settings = with_chosen(
+        usual_settings(model),
+        epochs=epochs,
+        batch=batch,
+        optimizer=optimizer,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        augment=augment,
+    )
     unfinished = output.with_name(f".{output.name}.unfinished")
     with shown() as progress:
         train(
