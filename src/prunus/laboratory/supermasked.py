@@ -1,7 +1,6 @@
 """Masks learned over weights that are never trained."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Protocol
@@ -122,7 +121,7 @@ def learn(
 def finish(learning: Learning, supermask: Supermask, model: nn.Module, data: Data) -> None:
     """Make `model` the plain network of `supermask`, its BatchNorm statistics taken anew."""
     bake(learning, supermask, model)
-    recalibrate(model, _inputs(data))
+    recalibrate(model, data.calibration)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +191,8 @@ class Masked:
             model = self.task.network()
             found = Supermask(self.start, mask)
             found.apply_to(model)
-            recalibrate(model, _inputs(data))
+            recalibrate(model, data.calibration)
             return Outcome(mask, _measured(bench, found, model, data))
-
-
-def _inputs(data: Data) -> Iterator[Tensor]:
-    return (inputs for inputs, _ in data.train.batches(128, most=40))
 
 
 def _measured(bench: Bench, found: Supermask, model: nn.Module, data: Data) -> dict[str, Any]:
