@@ -8,7 +8,8 @@ LeNet-300-100 on MNIST: masks by a heuristic and learned masks, as they are, ove
 edge-popup at five densities; Gem-Miner at three, whose survivors are then trained beside shuffled, re-initialised and
 inverted ones. 40 epochs of learned masks instead of 2,000, 10 of edge-popup instead of 100, 15 of Gem-Miner instead of
 150. On one core 12 learned masks take 35 s each, 15 of edge-popup 20 s, 9 gems 25 s, 39 trainings 6 s: 20 minutes. An
-epoch of Conv-2 on CIFAR-10 takes 2 minutes on one core, 1 in bfloat16 where the machine has it. Writes results/supermask-MODEL-DATA.json.
+epoch of Conv-2 on CIFAR-10 takes 2 minutes on one core, 1 in bfloat16 where the machine has it. Writes
+results/supermask-MODEL-DATA.json.
 Published, on MNIST: heuristics 79.3 and with signed constants 86.3 %, learned masks 95.3, with signed constants 96.4,
 rescaled 97.8, both 98.0.
 """
