@@ -12,6 +12,7 @@ from prunus.checkpoint import read_metadata
 from prunus.data import load
 from prunus.evaluation import evaluate
 from prunus.mask import Mask
+from prunus.recipe import random_network
 from prunus.store import Store
 
 from .refusals import refused
@@ -84,7 +85,8 @@ def test_the_same_seed_gives_the_same_file(prunus, trained):
     assert one == same != other
 
 
-def test_what_it_takes_is_kept_for_a_report(prunus, trained):
+def test_what_it_takes_is_kept_for_a_report(prunus, trained, monkeypatch):
+    monkeypatch.setattr(random_network, "TARGETS", 500)
     outcome = prunus("approximate", "w.safetensors", *OPTIONS, "-o", "random.prunus", "--store", "store")
     assert outcome.code == 0, outcome.err
     assert "prunus report store -o page.html" in outcome.out

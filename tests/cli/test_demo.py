@@ -8,7 +8,7 @@ from prunus import load
 from prunus.data import load as load_data
 from prunus.evaluation import evaluate
 from prunus.mask import Mask
-from prunus.recipe import usual
+from prunus.recipe import random_network, usual
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -16,6 +16,7 @@ README = Path(__file__).parents[2] / "README.md"
 def test_it_leaves_what_it_says(prunus, monkeypatch):
     short = replace(usual.demo_plan().scaled(0.05), rounds=1)
     monkeypatch.setattr(usual, "demo_plan", lambda: short)
+    monkeypatch.setattr(random_network, "TARGETS", 500)
     outcome = prunus("demo", "--json")
     assert outcome.code == 0, outcome.err
     promised = set(re.findall(r"demo/([\w-]+\.\w+)", README.read_text()))

@@ -1,6 +1,7 @@
 """One picture of a recipe's charts: lines over seeds with their bands, beside what was calculated or published."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 from prunus.errors import PrunusError
@@ -21,7 +22,7 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart]) -> None:
     figure = Figure(figsize=(6.4 * len(charts), 6.6), layout="constrained")
     figure.suptitle(title, fontsize=15, color=INK, x=0.01, ha="left")
     for axis, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
-        for line, colour in zip(chart.lines, COLOURS, strict=False):
+        for line, colour in zip(chart.lines, cycle(COLOURS), strict=False):
             _draw(axis, line, colour)
         axis.set(xscale="log", yscale="log", xlabel=chart.x, ylabel=chart.y)
         axis.set_title(chart.title, loc="left", color=INK)
