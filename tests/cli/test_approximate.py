@@ -12,6 +12,8 @@ from prunus.checkpoint import read_metadata
 from prunus.data import load
 from prunus.evaluation import evaluate
 from prunus.mask import Mask
+from prunus.recipe import random_network
+from prunus.store import Store
 
 from .refusals import refused
 
@@ -83,6 +85,18 @@ def test_the_same_seed_gives_the_same_file(prunus, trained):
     assert one == same != other
 
 
+def test_what_it_takes_is_kept_for_a_report(prunus, trained, monkeypatch):
+    monkeypatch.setattr(random_network, "TARGETS", 500)
+    outcome = prunus("approximate", "w.safetensors", *OPTIONS, "-o", "random.prunus", "--store", "store")
+    assert outcome.code == 0, outcome.err
+    assert "prunus report store -o page.html" in outcome.out
+    studies = {study["kind"]: study for study in Store("store").studies()}
+    assert studies.keys() == {"charts", "table"}
+    assert studies["charts"]["title"] == "A random network contains w.safetensors"
+    assert prunus("report", "store", "-o", "page.html", "--json").json["runs"] == 9
+    assert prunus("lineage", "store").out.count("approximated seed") == 3
+
+
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
@@ -97,6 +111,7 @@ def test_the_same_seed_gives_the_same_file(prunus, trained):
         ("w.safetensors", ("--model", "fc-500"), "unexpected fc1.bias"),
         ("w.safetensors", ("--data", "mnits"), "did you mean 'mnist'?"),
         ("w.safetensors", ("-o", "out.zip"), "must end in .safetensors"),
+        ("w.safetensors", ("--store", "."), "not a store and not an empty folder"),
         ("bare.safetensors", (), "give the model"),
     ],
 )
