@@ -46,7 +46,7 @@ def test_what_is_kept_is_what_was_drawn():
     target = models.from_description("fc-500(1x4x4,3)")
     found = approximate(target, 30, 0.02, choose=golden_series, seed=5)
     largest = max(float(parameter.detach().abs().max()) for parameter in target.parameters())
-    octaves = int(found.drawn["weights"].rpartition("octaves=")[2].rstrip(")"))
+    octaves = int(found.metadata["weights"].rpartition("octaves=")[2].rstrip(")"))
     for stream, (name, kept) in enumerate(found.mask.items()):
         drawn = draws.hyperbolic(5, stream, kept.shape, largest, octaves)
         pruned = found.pruned().state_dict()[name]

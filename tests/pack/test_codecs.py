@@ -3,6 +3,7 @@ import pytest
 
 from prunus.code.bits import Unsigned
 from prunus.code.histogram import entropy
+from prunus.distribution import Uniform
 from prunus.errors import FormatError
 from prunus.pack import Codec, Drawn, Mixed, Ranged, Raw, RelativeIndex
 from prunus.pack.codec import CODECS, by_id
@@ -10,7 +11,7 @@ from prunus.pack.codec.order import change, undo
 from prunus.testing import check_codec
 
 
-@pytest.mark.parametrize("codec", [*CODECS, Drawn("uniform", 5).faster()], ids=lambda codec: codec.name)
+@pytest.mark.parametrize("codec", [*CODECS, Drawn(Uniform(-0.5, 2.0), 5).faster()], ids=lambda codec: codec.name)
 def test_contract(codec: Codec) -> None:
     check_codec(codec, alterations=4)
 

@@ -120,13 +120,13 @@ def _target(path: Path, model: str | None, loaded: Any) -> "tuple[nn.Module, tup
 
 def _write(found: "Construction", output: Path) -> None:
     from prunus import models, pack
-    from prunus.checkpoint import write_weights
+    from prunus.checkpoint import drawn_metadata, write_weights
 
-    pruned = found.pruned()
+    weights, model, drawn = found.pruned().state_dict(), models.describe(found.network), found.drawn()
     if output.suffix == ".prunus":
-        pack.write(output, pruned.state_dict(), effort="fast", model=models.describe(pruned), metadata=found.drawn)
+        pack.write(output, weights, effort="fast", drawn=drawn, model=model, metadata=found.metadata)
     else:
-        write_weights(output, pruned.state_dict(), {"model": models.describe(pruned) or "", **found.drawn})
+        write_weights(output, weights, {"model": model or "", **found.metadata, **drawn_metadata(drawn)})
 
 
 def _print(found: "Construction", result: dict[str, Any], output: Path) -> None:
