@@ -69,6 +69,7 @@ def approximate(
     if loaded:
         test = loaded.test()
         errors = {"error_dense": evaluate(network, test).error, "error": evaluate(prunus.load(output), test).error}
+    dense_bytes, file_bytes = 4 * found.target_weights, output.stat().st_size
     result = {
         "model": model or described(target),
         "data": data,
@@ -85,7 +86,9 @@ def approximate(
         "bound": bound,
         "solve_seconds": found.solve_seconds,
         **errors,
-        "file_bytes": output.stat().st_size,
+        "dense_bytes": dense_bytes,
+        "file_bytes": file_bytes,
+        "ratio": dense_bytes / file_bytes,
         "layers": [
             {"name": name, "shape": list(kept.shape), "density": found.mask.densities()[name]}
             for name, kept in found.mask.items()
@@ -130,17 +133,23 @@ def _write(found: "Construction", output: Path) -> None:
 
 
 def _print(found: "Construction", result: dict[str, Any], output: Path) -> None:
-    counts = {
-        "target": (found.target_weights, result.get("error_dense")),
-        "random network": (found.random_weights, None),
-        "pruned": (found.kept_weights, result.get("error")),
+    networks = {
+        "target": (found.target_weights, result["dense_bytes"], result.get("error_dense")),
+        "random network": (found.random_weights, None, None),
+        "pruned": (found.kept_weights, result["file_bytes"], result.get("error")),
     }
     rows = [
-        (name, f"{count:,}", f"{count / found.target_weights:.2f}", "" if error is None else f"{error:.2f} %")
-        for name, (count, error) in counts.items()
+        (
+            name,
+            f"{count:,}",
+            f"{count / found.target_weights:.2f}",
+            "" if size is None else f"{size:,}",
+            "" if error is None else f"{error:.2f} %",
+        )
+        for name, (count, size, error) in networks.items()
     ]
-    columns = ("network", "weights", "for each of the target", "test error")
-    width = len(columns) if result["data"] else 3
+    columns = ("network", "weights", "for each of the target", "bytes", "test error")
+    width = len(columns) if result["data"] else 4
     title = f"{output}: {result['construction']}, {result['items']} items, seed {result['seed']}"
     print_table(title, columns[:width], [row[:width] for row in rows])
     print(

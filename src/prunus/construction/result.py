@@ -4,6 +4,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -57,7 +58,7 @@ class Construction:
             return {}
         drawn = {name: Drawn(self.weights, self.seed, stream) for stream, name in enumerate(self.mask)}
         random = weights(self.network)
-        return {name: one for name, one in drawn.items() if one.values(tuple(random[name].shape)).equal(random[name])}
+        return {name: one for name, one in drawn.items() if one.explains(random[name].detach().numpy().view(np.uint32))}
 
     def error(self, x: Tensor) -> Tensor:  # (B,)
         """The Euclidean distance of the pruned random network's output from the target's, for each of `x` (B, ...).
