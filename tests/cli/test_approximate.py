@@ -8,7 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import prunus as library
-from prunus.checkpoint import read_metadata
+from prunus import pack
+from prunus.checkpoint import read_drawn, read_metadata
 from prunus.data import load
 from prunus.evaluation import evaluate
 from prunus.mask import Mask
@@ -53,13 +54,23 @@ def test_a_trained_network(prunus, trained, options, suffix):
     assert found["bound"] > 0
     assert 0 < found["solve_seconds"] < found["seconds"]
     assert found["file_bytes"] == Path(output).stat().st_size
+    assert found["dense_bytes"] == 4 * found["target_weights"]
+    assert found["ratio"] == found["dense_bytes"] / found["file_bytes"]
+    assert list(read_drawn(output)) == list(kept)
+    if suffix == ".safetensors":  # as large as the random network; packed, a seed and a mask
+        assert prunus("pack", output, "packed.prunus", "--effort", "fast").code == 0
+        assert all(map(torch.equal, library.load("packed.prunus").parameters(), network.parameters()))
+        assert pack.drawn("packed.prunus") == read_drawn(output)
+        output = "packed.prunus"
+    assert Path(output).stat().st_size < found["dense_bytes"]
     assert read_metadata(output)["seed"] == "3"
 
 
 def test_the_table(prunus, trained):
     outcome = prunus("approximate", "w.safetensors", *OPTIONS, "--data", "digits", "-o", "random.safetensors")
     assert outcome.code == 0, outcome.err
-    for words in ("1,012,200", "20.00", "test error", "met within 0.02", "(certified)"):
+    file_bytes = Path("random.safetensors").stat().st_size
+    for words in ("1,012,200", "20.00", "202,440", f"{file_bytes:,}", "test error", "met within 0.02", "(certified)"):
         assert words in outcome.out
     assert outcome.out.count("%") == 3  # the target's error, that of what runs, and the share within epsilon
 

@@ -77,6 +77,7 @@ def approximate(
     if loaded:
         test = loaded.test()
         errors = {"error_dense": evaluate(network, test).error, "error": evaluate(prunus.load(output), test).error}
+    dense_bytes, file_bytes = 4 * found.target_weights, output.stat().st_size
     result = {
         "model": model or described(target),
         "data": data,
@@ -86,7 +87,9 @@ def approximate(
         "epsilon": epsilon,
         **numbers,
         **errors,
-        "file_bytes": output.stat().st_size,
+        "dense_bytes": dense_bytes,
+        "file_bytes": file_bytes,
+        "ratio": dense_bytes / file_bytes,
         "seconds": time.monotonic() - started,
     }
     if kept:
@@ -94,7 +97,7 @@ def approximate(
     if json:
         print_json(result)
         return
-    print_construction(f"{output}: {construction}, {items} items, seed {seed}", found, errors)
+    print_construction(f"{output}: {construction}, {items} items, seed {seed}", found, file_bytes, errors)
     if store:
         print(f"{store}: what random weights can stand for; prunus report {store} -o page.html draws it")
 
@@ -148,28 +151,34 @@ def as_json(found: "Construction") -> dict[str, Any]:
 def write(found: "Construction", output: Path) -> None:
     """The pruned random network as a file that loads and runs."""
     from prunus import models, pack
-    from prunus.checkpoint import write_weights
+    from prunus.checkpoint import drawn_metadata, write_weights
 
-    pruned = found.pruned()
+    weights, model, drawn = found.pruned().state_dict(), models.describe(found.network), found.drawn()
     if output.suffix == ".prunus":
-        pack.write(output, pruned.state_dict(), effort="fast", model=models.describe(pruned), metadata=found.drawn)
+        pack.write(output, weights, effort="fast", drawn=drawn, model=model, metadata=found.metadata)
     else:
-        write_weights(output, pruned.state_dict(), {"model": models.describe(pruned) or "", **found.drawn})
+        write_weights(output, weights, {"model": model or "", **found.metadata, **drawn_metadata(drawn)})
 
 
-def print_construction(title: str, found: "Construction", errors: Mapping[str, float]) -> None:
-    """The counts of weights, with the test errors where they were measured, and how near the two networks are."""
-    counts = {
-        "target": (found.target_weights, errors.get("error_dense")),
-        "random network": (found.random_weights, None),
-        "pruned": (found.kept_weights, errors.get("error")),
+def print_construction(title: str, found: "Construction", file_bytes: int, errors: Mapping[str, float]) -> None:
+    """The counts of weights and bytes, the test errors where they were measured, and how near the two networks are."""
+    networks = {
+        "target": (found.target_weights, 4 * found.target_weights, errors.get("error_dense")),
+        "random network": (found.random_weights, None, None),
+        "pruned": (found.kept_weights, file_bytes, errors.get("error")),
     }
     rows = [
-        (name, f"{count:,}", f"{count / found.target_weights:.2f}", "" if error is None else f"{error:.2f} %")
-        for name, (count, error) in counts.items()
+        (
+            name,
+            f"{count:,}",
+            f"{count / found.target_weights:.2f}",
+            "" if size is None else f"{size:,}",
+            "" if error is None else f"{error:.2f} %",
+        )
+        for name, (count, size, error) in networks.items()
     ]
-    columns = ("network", "weights", "for each of the target", "test error")
-    width = len(columns) if errors else 3
+    columns = ("network", "weights", "for each of the target", "bytes", "test error")
+    width = len(columns) if errors else 4
     print_table(title, columns[:width], [row[:width] for row in rows])
     print(
         f"{percent(found.within_epsilon, 4)} of the target's weights met within {found.epsilon:g}, "

@@ -56,13 +56,13 @@ def demo(
     draw_charts(curves, f"A random network contains {title}", charts)
     write_page(store, page)
     if json:
-        inside = {**construction_as_json(found), **errors, "picture": str(curves), "page": str(page)}
+        inside = {**construction_as_json(found), **errors, "file_bytes": random.stat().st_size, "picture": str(curves), "page": str(page)}
         about = {"model": model, "data": data.name, "seed": seed, "picture": str(picture)}
         print_json({**about, **as_json(result), "random_network": inside})
         return
     print_compression(title, file, result)
     print(f"{picture}: the stages, and the weights before and after sharing\n")
-    print_construction(f"{random}: a random network, pruned", found, errors)
+    print_construction(f"{random}: a random network, pruned", found, random.stat().st_size, errors)
     print(f"{curves}: what random weights can stand for, beside what is proven; {page}: the same with all numbers")
 
 
