@@ -56,9 +56,9 @@ def demo(
     draw_charts(curves, f"A random network contains {title}", charts)
     write_page(store, page)
     if json:
-        inside = {**construction_as_json(found), **errors, "file_bytes": random.stat().st_size, "picture": str(curves), "page": str(page)}
+        files = {"file_bytes": random.stat().st_size, "picture": str(curves), "page": str(page)}
         about = {"model": model, "data": data.name, "seed": seed, "picture": str(picture)}
-        print_json({**about, **as_json(result), "random_network": inside})
+        print_json({**about, **as_json(result), "random_network": {**construction_as_json(found), **errors, **files}})
         return
     print_compression(title, file, result)
     print(f"{picture}: the stages, and the weights before and after sharing\n")
