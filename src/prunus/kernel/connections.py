@@ -38,18 +38,17 @@ class LinearConnections:
         """The connections that a boolean `kept` (outputs, inputs) leaves."""
         if kept.dtype != torch.bool or kept.ndim != 2:
             raise PrunusError(f"kept: found {kept.dtype} {tuple(kept.shape)}, expected booleans (outputs, inputs).")
+        high, wide = kept.shape
+        density = len(kept.nonzero()) / max(1, kept.numel())
         outputs, inputs = kept.nonzero(as_tuple=True)
-        width = block_size(kept.shape[1], LINES // 4, kept.float().mean().item())
-        order, forward = ordered(outputs, kept.shape[0], inputs, kept.shape[1], width)
+        block = block_size(wide, LINES // 4, density)
+        order, starts = ordered(inputs // block, outputs, (blocks_of(wide, block), high))
         outputs, inputs = outputs[order], inputs[order]
-        height = block_size(kept.shape[0], LINES // 4, kept.float().mean().item())
-        places, backward = ordered(inputs, kept.shape[1], outputs, kept.shape[0], height)
-        return cls(
-            (kept.shape[0], kept.shape[1]),
-            outputs * kept.shape[1] + inputs,
-            Order(forward, (inputs * LINE).int(), order.new_empty(0).int()),
-            Order(backward, (outputs[places] * LINE).int(), places.int()),
-        )
+        forward = Order(starts, (inputs * LINE).int(), order.new_empty(0).int())
+        block = block_size(high, LINES // 4, density)
+        places, starts = ordered(outputs // block, inputs, (blocks_of(high, block), wide))
+        backward = Order(starts, (outputs[places] * LINE).int(), places.int())
+        return cls((high, wide), outputs * wide + inputs, forward, backward)
 
     def scattered(self, values: Tensor) -> Tensor:
         """The weight with `values` at the kept entries and zeros elsewhere."""
@@ -65,11 +64,14 @@ def block_size(columns: int, smallest: int, density: float) -> int:
     return size
 
 
-def ordered(rows: Tensor, count: int, columns: Tensor, width: int, block: int) -> tuple[Tensor, Tensor]:
-    """The order of entries by block, row and column, and where each row of each block starts in it."""
-    blocks = max(1, -(-width // block))
-    keys = columns // block * count + rows
-    order = torch.argsort(keys * width + columns)
-    starts = torch.zeros(blocks * count + 1, dtype=torch.int64)
-    torch.cumsum(torch.bincount(keys, minlength=blocks * count), 0, out=starts[1:])
-    return order, starts
+def blocks_of(columns: int, block: int) -> int:
+    """How many blocks there are, at least one."""
+    return max(1, -(-columns // block))
+
+
+def ordered(blocks: Tensor, rows: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """The order of entries by block and row, of which there are `shape`, and where each row of each block starts."""
+    keys = blocks * shape[1] + rows
+    starts = torch.zeros(shape[0] * shape[1] + 1, dtype=torch.int64)
+    starts[1:] = torch.bincount(keys, minlength=shape[0] * shape[1]).cumsum(0)
+    return torch.argsort(keys, stable=True), starts

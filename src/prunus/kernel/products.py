@@ -18,21 +18,21 @@ def product(pointer: Any) -> Any:
         tile, high = _group(task // chunks, tiles)
         if high == 0:
             break
-        first = task % chunks * chunk
+        from_row = task % chunks * chunk
         source, target = inputs + tile * down, outputs + tile * out_down
         for block in range(blocks):
             begins = starts + 8 * rows * block
-            for row in range(first, min(first + chunk, rows)):
+            for row in range(from_row, min(from_row + chunk, rows)):
                 start, stop = integer(begins, row), integer(begins, row + 1)
                 if start == stop and block > 0:
                     continue
-                out, fresh, add = target + row * LINE, block == 0, number(bias, row)
+                place, fresh, first = (target + row * LINE, out_down, 0), block == 0, number(bias, row)
                 if high == 4:
-                    multiply(4, 1, out, out_down, 0, fresh, add, source, down, offsets, values, order, start, stop)
+                    multiply(4, 1, place, place, fresh, first, (source, down), (offsets, values, order), start, stop)
                 elif high == 2:
-                    multiply(2, 1, out, out_down, 0, fresh, add, source, down, offsets, values, order, start, stop)
+                    multiply(2, 1, place, place, fresh, first, (source, down), (offsets, values, order), start, stop)
                 else:
-                    multiply(1, 1, out, out_down, 0, fresh, add, source, down, offsets, values, order, start, stop)
+                    multiply(1, 1, place, place, fresh, first, (source, down), (offsets, values, order), start, stop)
 
 
 def gradient(pointer: Any) -> Any:
@@ -51,13 +51,14 @@ def gradient(pointer: Any) -> Any:
             for block in range(blocks):
                 begins = starts + 8 * rows * block
                 for row in range(first, last):
-                    start, stop, line = integer(begins, row), integer(begins, row + 1), target + row * LINE
+                    start, stop = integer(begins, row), integer(begins, row + 1)
+                    line = (target + row * LINE, gradients_down, 0)
                     if high == 4:
-                        correlate(4, 1, line, gradients_down, 0, source, down, offsets, sums, start, stop)
+                        correlate(4, 1, line, (source, down), offsets, sums, start, stop)
                     elif high == 2:
-                        correlate(2, 1, line, gradients_down, 0, source, down, offsets, sums, start, stop)
+                        correlate(2, 1, line, (source, down), offsets, sums, start, stop)
                     else:
-                        correlate(1, 1, line, gradients_down, 0, source, down, offsets, sums, start, stop)
+                        correlate(1, 1, line, (source, down), offsets, sums, start, stop)
             tile += high
         if bias_sums:
             for row in range(first, last):

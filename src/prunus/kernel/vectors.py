@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 LANES = 16  # floats of a line
 LINE = 4 * LANES  # bytes
+CHAINS = 8  # of sums at least, so that an addition need not wait for the one before
 COUNTERS = 2  # that stand at zero before the numbers a kernel is called with
 
 I32, I64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -83,45 +84,54 @@ def multiply(
     high: Any,
     wide: Any,
     out: Any,
-    out_down: Any,
-    out_right: Any,
+    old: Any,
     fresh: Any,
     first: Any,
     inputs: Any,
-    inputs_down: Any,
-    offsets: Any,
-    values: Any,
-    order: Any,
+    entries: Any,
     start: Any,
     stop: Any,
 ) -> Any:
     """Add to a block of `high` times `wide` lines, for each kept entry k, values[k] times the lines at offsets[k].
 
-    The block is kept in registers meanwhile. It starts from `first` where `fresh`, else from what is there. Where
-    there is an `order`, values[order[k]] is meant.
+    The block is kept in registers meanwhile. It starts from `first` where `fresh`, else from `old`, and is written to
+    `out`; both are an address, and the steps down and right. `inputs` are an address and a step down, and `entries`
+    the offsets, the values, and, or zero, the order: then values[order[k]] is meant.
     """
     block = _block(high, wide)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, _, out, out_down, out_right, fresh, first, inputs, inputs_down, offsets, values, order, start, stop = arguments
-        places = [_line(builder, out, i, out_down, j, out_right) for i, j in block]
-        sums = [cgutils.alloca_once(builder, VECTOR) for _ in block]
+        _, _, out, old, fresh, first, inputs, entries, start, stop = arguments
+        (out, out_down, out_right), (old, old_down, old_right), (inputs, inputs_down), (offsets, values, order) = (
+            cgutils.unpack_tuple(builder, some) for some in (out, old, inputs, entries)
+        )
+        ways = max(1, CHAINS // len(block))
+        sums = [cgutils.alloca_once(builder, VECTOR) for _ in range(ways) for _ in block]
         with builder.if_else(fresh) as (then, otherwise):
             with then:
-                for line in sums:
+                for line in sums[: len(block)]:
                     builder.store(_splat(builder, first), line)
             with otherwise:
-                for line, place in zip(sums, places, strict=True):
-                    builder.store(_load(builder, place), line)
+                for line, (i, j) in zip(sums[: len(block)], block, strict=True):
+                    builder.store(_load(builder, _line(builder, old, i, old_down, j, old_right)), line)
+        for line in sums[len(block) :]:
+            builder.store(VECTOR(None), line)
 
-        def entries(value_of: Any) -> None:
-            with cgutils.for_range_slice(builder, start, stop, I64(1), I64) as (k, _):
-                offset = builder.zext(builder.load(_at(builder, offsets, k, I32, 4)), I64)
-                value = _splat(builder, value_of(k))
-                base = builder.add(inputs, offset)
-                for line, (i, j) in zip(sums, block, strict=True):
-                    entry = _load(builder, _line(builder, base, i, inputs_down, j, I64(LINE)))
-                    builder.store(_multiply_add(builder, entry, value, builder.load(line)), line)
+        def entry(k: Any, value: Any, way: int) -> None:
+            base = builder.add(inputs, builder.zext(builder.load(_at(builder, offsets, k, I32, 4)), I64))
+            for n, (i, j) in enumerate(block):
+                line, place = sums[way * len(block) + n], _line(builder, base, i, inputs_down, j, I64(LINE))
+                builder.store(_multiply_add(builder, _load(builder, place), value, builder.load(line)), line)
+
+        def add_up(value_of: Any) -> None:
+            whole = builder.add(start, builder.and_(builder.sub(stop, start), I64(-ways)))
+            with cgutils.for_range_slice(builder, start, whole, I64(ways), I64) as (k, _):
+                for way in range(ways):
+                    place = builder.add(k, I64(way))
+                    entry(place, _splat(builder, value_of(place)), way)
+            if ways > 1:
+                with cgutils.for_range_slice(builder, whole, stop, I64(1), I64) as (k, _):
+                    entry(k, _splat(builder, value_of(k)), 0)
 
         def ordered(k: Any) -> Any:
             place = builder.zext(builder.load(_at(builder, order, k, I32, 4)), I64)
@@ -129,38 +139,34 @@ def multiply(
 
         with builder.if_else(_is_some(builder, order)) as (then, otherwise):
             with then:
-                entries(ordered)
+                add_up(ordered)
             with otherwise:
-                entries(lambda k: builder.load(_at(builder, values, k, FLOAT, 4)))
-        for line, place in zip(sums, places, strict=True):
-            _store(builder, builder.load(line), place)
+                add_up(lambda k: builder.load(_at(builder, values, k, FLOAT, 4)))
+        for n, line in enumerate(sums[len(block) :]):
+            builder.store(builder.fadd(builder.load(sums[n % len(block)]), builder.load(line)), sums[n % len(block)])
+        for line, (i, j) in zip(sums[: len(block)], block, strict=True):
+            _store(builder, builder.load(line), _line(builder, out, i, out_down, j, out_right))
         return context.get_dummy_value()
 
-    whole = types.int64
-    numbers = [whole, whole, whole, types.boolean, types.float32, *(whole,) * 7]
-    return types.void(high, wide, *numbers), generate
+    line, floats = types.UniTuple(types.int64, 3), types.float32
+    kinds = [line, line, types.boolean, floats, types.UniTuple(types.int64, 2), line, types.int64, types.int64]
+    return types.void(high, wide, *kinds), generate
 
 
 @intrinsic
 def correlate(
-    typing: Any,
-    high: Any,
-    wide: Any,
-    gradients: Any,
-    gradients_down: Any,
-    gradients_right: Any,
-    inputs: Any,
-    inputs_down: Any,
-    offsets: Any,
-    sums: Any,
-    start: Any,
-    stop: Any,
+    typing: Any, high: Any, wide: Any, gradients: Any, inputs: Any, offsets: Any, sums: Any, start: Any, stop: Any
 ) -> Any:
-    """Add to sums[k], for each kept entry k, the dot product of a block of gradients and the lines at offsets[k]."""
+    """Add to sums[k], for each kept entry k, the dot product of a block of gradients and the lines at offsets[k].
+
+    `gradients` are an address and the steps down and right, `inputs` an address and a step down.
+    """
     block = _block(high, wide)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _, _, gradients, gradients_down, gradients_right, inputs, inputs_down, offsets, sums, start, stop = arguments
+        _, _, gradients, inputs, offsets, sums, start, stop = arguments
+        gradients, gradients_down, gradients_right = cgutils.unpack_tuple(builder, gradients)
+        inputs, inputs_down = cgutils.unpack_tuple(builder, inputs)
         held = [_load(builder, _line(builder, gradients, i, gradients_down, j, gradients_right)) for i, j in block]
 
         def products(k: Any) -> Any:
@@ -183,7 +189,8 @@ def correlate(
             builder.store(builder.fadd(builder.load(place), _sum(builder, products(k))), place)
         return context.get_dummy_value()
 
-    return types.void(high, wide, *(types.int64,) * 9), generate
+    pair, triple = (types.UniTuple(types.int64, n) for n in (2, 3))
+    return types.void(high, wide, triple, pair, *(types.int64,) * 4), generate
 
 
 @intrinsic
@@ -298,16 +305,19 @@ def _multiply_add(builder: Any, one: Any, other: Any, sum_: Any) -> Any:
 
 
 def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
-    """The sums of four lines, as one vector: neighbours are added up until each line has one number left."""
-    evens, odds = list(range(0, 2 * LANES, 2)), list(range(1, 2 * LANES, 2))
+    """The sums of four lines, as one vector: neighbours are added up within quarters of lines, then the quarters."""
+    quarters = [4 * (i // 4) for i in range(LANES)]
+    evens = [quarter + place for quarter, place in zip(quarters, [0, 2, LANES, LANES + 2] * 4, strict=True)]
 
     def neighbours(one: Any, other: Any) -> Any:
+        odds = [place + 1 for place in evens]
         return builder.fadd(_shuffle(builder, one, other, evens), _shuffle(builder, one, other, odds))
 
-    one, other = neighbours(lines[0], lines[1]), neighbours(lines[2], lines[3])
-    line = neighbours(one, other)  # four numbers of each
-    pairs = builder.fadd(_shuffle(builder, line, line, evens[:8]), _shuffle(builder, line, line, odds[:8]))
-    return builder.fadd(_shuffle(builder, pairs, pairs, evens[:4]), _shuffle(builder, pairs, pairs, odds[:4]))
+    line = neighbours(neighbours(lines[0], lines[1]), neighbours(lines[2], lines[3]))
+    for half in (LANES // 2, LANES // 4):
+        low, high = range(half), range(half, 2 * half)
+        line = builder.fadd(_shuffle(builder, line, line, low), _shuffle(builder, line, line, high))
+    return line
 
 
 def _sum(builder: Any, line: Any) -> Any:
