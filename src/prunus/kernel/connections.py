@@ -1,59 +1,52 @@
-"""Which inputs each output of a layer is connected to: what the kernels of a layer need to know of its mask."""
+"""Which inputs the outputs of a layer are connected to: what its kernels need to know of a mask."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from prunus.errors import PrunusError
-from prunus.kernel.vectors import LINE
-
 LINES = 512  # of inputs that are to stay in the nearest cache
-RUN = 12  # kept entries of a row and block, at least, for taking up its sums to be worth it
+RUN = 12  # kept entries of a row and block that are worth taking up its sums for
 
 
-class Order(NamedTuple):
-    """The kept entries of a matrix, row by row within blocks of columns."""
+class Connections(Protocol):
+    """The kept entries of a layer's weight, in the order that suits its kernels.
 
-    starts: Tensor  # (blocks * rows + 1,) int64
-    offsets: Tensor  # (kept,) int32, where an entry's line of inputs is, in bytes
-    places: Tensor  # (kept,) int32, which of the values an entry has; empty where they are in this order
-
-
-@dataclass(frozen=True)
-class LinearConnections:
-    """The kept entries of the weight (outputs, inputs) of a linear layer, in the order that suits the kernels.
-
-    `entries` has the place of each in the flattened weight: weight.flatten()[entries] are the `values`.
+    `entries` has the place of each in the flattened weight: `values` are weight.flatten()[entries].
     """
 
-    shape: tuple[int, int]
-    entries: Tensor  # (kept,) int64
-    forward: Order
-    backward: Order
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the weight."""
+
+    @property
+    def entries(self) -> Tensor:
+        """(kept,) int64."""
+
+    def taken_apart(self) -> tuple[list[Tensor], list[int]]:
+        """Tensors and numbers that `put_together` makes the same connections of."""
 
     @classmethod
-    def of(cls, kept: Tensor) -> "LinearConnections":
-        """The connections that a boolean `kept` (outputs, inputs) leaves."""
-        if kept.dtype != torch.bool or kept.ndim != 2:
-            raise PrunusError(f"kept: found {kept.dtype} {tuple(kept.shape)}, expected booleans (outputs, inputs).")
-        high, wide = kept.shape
-        density = len(kept.nonzero()) / max(1, kept.numel())
-        outputs, inputs = kept.nonzero(as_tuple=True)
-        block = block_size(wide, LINES // 4, density)
-        order, starts = ordered(inputs // block, outputs, (blocks_of(wide, block), high))
-        outputs, inputs = outputs[order], inputs[order]
-        forward = Order(starts, (inputs * LINE).int(), order.new_empty(0).int())
-        block = block_size(high, LINES // 4, density)
-        places, starts = ordered(outputs // block, inputs, (blocks_of(high, block), wide))
-        backward = Order(starts, (outputs[places] * LINE).int(), places.int())
-        return cls((high, wide), outputs * wide + inputs, forward, backward)
+    def put_together(cls, tensors: list[Tensor], numbers: list[int]) -> Self:
+        """What `taken_apart` took apart."""
 
-    def scattered(self, values: Tensor) -> Tensor:
-        """The weight with `values` at the kept entries and zeros elsewhere."""
-        weight = values.new_zeros(self.shape)
-        return weight.flatten().index_put((self.entries,), values).view(self.shape)
+    def expected(self) -> tuple[int | None, ...]:
+        """The sizes of an input without its batch; None where any will do."""
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The sizes of an output without its batch, of an input's."""
+
+    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """Lanes of the outputs, of lanes of the inputs."""
+
+    def input_gradients(self, gradients: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Lanes of the gradients of inputs without a batch of `size`, of lanes of the outputs'."""
+
+    def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
+        """The gradients of values and, where there is one, bias."""
+
+    def reference(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What the layer computes of a batch, by PyTorch."""
 
 
 def block_size(columns: int, smallest: int, density: float) -> int:
@@ -75,3 +68,8 @@ def ordered(blocks: Tensor, rows: Tensor, shape: tuple[int, int]) -> tuple[Tenso
     starts = torch.zeros(shape[0] * shape[1] + 1, dtype=torch.int64)
     starts[1:] = torch.bincount(keys, minlength=shape[0] * shape[1]).cumsum(0)
     return torch.argsort(keys, stable=True), starts
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor's memory is; zero for none, or an empty one."""
+    return 0 if tensor is None or not tensor.numel() else tensor.data_ptr()

@@ -1,20 +1,27 @@
-"""Batches as lanes: (batch, ...) as tiles (ceil(batch / 16), ..., 16), the layout in which sparse layers follow each other."""
+"""Batches as lanes, the layout in which sparse layers follow each other: (batch, ...) as (ceil(batch / 16), ..., 16)."""
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from prunus.kernel.parallel import run
-from prunus.kernel.products import convert
-from prunus.kernel.vectors import LANES
+from prunus.kernel.vectors import LANES, LINE, number, put, taken, transpose, unpacked
+
+FEATURES = 512  # that a worker takes at a time
+SMALL = 2**14  # numbers that are not worth a second worker
 
 
 def into_lanes(inputs: Tensor) -> Tensor:
+    """(batch, ...) float32 as (ceil(batch / 16), ..., 16), with zeros where the batch ends within a tile."""
     lanes = inputs.new_empty(-(-len(inputs) // LANES), *inputs.shape[1:], LANES)
     _convert(inputs.contiguous(), lanes, 1)
     return lanes
 
 
 def out_of_lanes(lanes: Tensor, batch: int) -> Tensor:
+    """The `batch` (batch, ...) that `into_lanes` took."""
     outputs = lanes.new_empty(batch, *lanes.shape[1:-1])
     _convert(outputs, lanes.contiguous(), 0)
     return outputs
@@ -22,6 +29,38 @@ def out_of_lanes(lanes: Tensor, batch: int) -> Tensor:
 
 def _convert(rows: Tensor, lanes: Tensor, into: int) -> None:
     if lanes.numel():
+        workers = torch.get_num_threads() if lanes.numel() > SMALL else 1
         features = lanes[0].numel() // LANES
-        workers = torch.get_num_threads() if lanes.numel() > 2**14 else 1
-        run(convert, workers, into, len(rows), features, 512, rows.data_ptr(), lanes.data_ptr())
+        run(_turn, workers, into, len(rows), features, FEATURES, rows.data_ptr(), lanes.data_ptr())
+
+
+def _turn(pointer: Any) -> Any:
+    """Rows (batch, features) into lanes (tiles, features, 16), or out of them."""
+    into, batch, features, chunk, rows, lanes = unpacked(pointer, 6)
+    chunks = -(-features // chunk)
+    while True:
+        task = taken(pointer, 0)
+        tile, first = task // chunks, task % chunks * chunk
+        height = batch - tile * LANES
+        if height <= 0:
+            break
+        matrix, lines = rows + tile * LANES * features * 4, lanes + tile * features * LINE
+        last = min(first + chunk, features)
+        if features < LANES:
+            for row in range(LANES):
+                for feature in range(first, last):
+                    if into:
+                        value = number(matrix, row * features + feature) if row < height else np.float32(0)
+                        put(lines, feature * LANES + row, value)
+                    elif row < height:
+                        put(matrix, row * features + feature, number(lines, feature * LANES + row))
+        else:
+            for start in range(first, last, LANES):
+                feature = min(start, features - LANES)  # the last ones again, where fewer than 16 are left
+                some, line = matrix + feature * 4, lines + feature * LINE
+                if into:
+                    transpose(line, LINE, LANES, some, features * 4, height)
+                else:
+                    transpose(some, features * 4, height, line, LINE, LANES)
+
+

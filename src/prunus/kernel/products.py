@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-
 from prunus.code.compiled import compiled
-from prunus.kernel.vectors import LANES, LINE, correlate, integer, multiply, number, put, taken, total, transpose, unpacked
+from prunus.kernel.vectors import LINE, correlate, integer, multiply, number, put, taken, total, unpacked
 
 
 def product(pointer: Any) -> Any:
@@ -63,36 +61,6 @@ def gradient(pointer: Any) -> Any:
         if bias_sums:
             for row in range(first, last):
                 put(bias_sums, row, total(gradients + row * LINE, gradients_down, tiles))
-
-
-def convert(pointer: Any) -> Any:
-    """Rows (batch, features) into lanes (tiles, features, 16), or out of them."""
-    into, batch, features, chunk, rows, lanes = unpacked(pointer, 6)
-    chunks = -(-features // chunk)
-    while True:
-        task = taken(pointer, 0)
-        tile, first = task // chunks, task % chunks * chunk
-        height = batch - tile * LANES
-        if height <= 0:
-            break
-        matrix, lines = rows + tile * LANES * features * 4, lanes + tile * features * LINE
-        last = min(first + chunk, features)
-        if features < LANES:
-            for row in range(LANES):
-                for feature in range(first, last):
-                    if into:
-                        value = number(matrix, row * features + feature) if row < height else np.float32(0)
-                        put(lines, feature * LANES + row, value)
-                    elif row < height:
-                        put(matrix, row * features + feature, number(lines, feature * LANES + row))
-        else:
-            for start in range(first, last, LANES):
-                feature = min(start, features - LANES)  # the last ones again, where fewer than 16 are left
-                some, line = matrix + feature * 4, lines + feature * LINE
-                if into:
-                    transpose(line, LINE, LANES, some, features * 4, height)
-                else:
-                    transpose(some, features * 4, height, line, LINE, LANES)
 
 
 @compiled

@@ -1,0 +1,239 @@
+"""Sparse convolutions: kept entries of a window that moves over an image."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prunus.code.compiled import compiled
+from prunus.errors import PrunusError
+from prunus.kernel.connections import LINES, address, block_size, blocks_of, ordered
+from prunus.kernel.parallel import run
+from prunus.kernel.vectors import LANES, LINE
+from prunus.kernel.windows import WIDE, convolution, window_gradient
+
+MEMORY = 2**20  # bytes of a band of an image, at most, where one line of pixels does not need more
+
+Pair = tuple[int, int]  # (down, right)
+
+
+class Order(NamedTuple):
+    """The kept entries of a convolution, row by row within blocks of channels within phases of the stride."""
+
+    starts: Tensor  # (phases * blocks * rows + 1,) int64
+    channels: Tensor  # (kept,) int32
+    downs: Tensor  # (kept,) int32, how far below the topmost that any entry may meet the inputs of an entry are
+    rights: Tensor  # (kept,) int32
+    places: Tensor  # (kept,) int32, which of the values an entry has; empty where they are in this order
+
+
+class Reach(NamedTuple):
+    """Where along an axis the inputs of output i are: from i * stride + first to i * stride + first + span."""
+
+    first: int
+    span: int
+    stride: int
+
+
+class Bands(NamedTuple):
+    """How workers go through images, as `windows` has it."""
+
+    image: tuple[int, ...]
+    count: int
+    band: int
+    memory: int
+    offsets: Tensor
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a convolution moves over an image."""
+
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class ConvConnections:
+    """The `Connections` of a convolution; see there."""
+
+    shape: tuple[int, int, int, int]  # (outputs, inputs / groups, height, width)
+    window: Window
+    entries: Tensor
+    forward: Order
+    backward: Order
+
+    @classmethod
+    def of(cls, kept: Tensor, window: Window = Window()) -> Self:  # noqa: B008  # it is frozen
+        """The connections that a boolean `kept` (outputs, inputs / groups, height, width) leaves."""
+        if kept.dtype != torch.bool or kept.ndim != 4 or kept.shape[0] % window.groups:
+            raise PrunusError(
+                f"kept: found {kept.dtype} {tuple(kept.shape)} for {window.groups} groups, "
+                "expected booleans (outputs, inputs / groups, height, width)."
+            )
+        outputs, some, high, wide = kept.shape
+        channels = some * window.groups
+        output, channel, down, right = kept.cpu().nonzero(as_tuple=True)
+        channel = channel + output // max(1, outputs // window.groups) * some
+        density = len(output) / max(1, outputs * channels)  # kept entries of an output and channel
+        near = max(1, LINES // (high * (WIDE + wide - 1)))  # channels that stay in cache
+
+        block = block_size(channels, near, density)
+        order, starts = ordered(channel // block, output, (blocks_of(channels, block), outputs))
+        output, channel, down, right = (index[order] for index in (output, channel, down, right))
+        entries = ((output * some + channel % max(1, some)) * high + down) * wide + right
+        downs, rights = down * window.dilation[0], right * window.dilation[1]
+        forward = Order(starts, channel.int(), downs.int(), rights.int(), order.new_empty(0).int())
+
+        (phase_down, step_down), (phase_right, step_right) = (
+            _phase_and_step(places - padding, stride)
+            for places, padding, stride in zip((downs, rights), window.padding, window.stride, strict=True)
+        )
+        phases = window.stride[0] * window.stride[1]
+        block = block_size(outputs, near, density / phases)
+        blocks = blocks_of(outputs, block)
+        phase = phase_down * window.stride[1] + phase_right
+        places, starts = ordered(phase * blocks + output // block, channel, (phases * blocks, channels))
+        top, left = (reach.first for reach in _backward(window, (high, wide)))
+        below, beside = (step_down - top)[places], (step_right - left)[places]
+        backward = Order(starts, output[places].int(), below.int(), beside.int(), places.int())
+        return cls((outputs, some, high, wide), window, entries, forward, backward)
+
+    def taken_apart(self) -> tuple[list[Tensor], list[int]]:
+        """See `Connections`."""
+        window = self.window
+        numbers = [*self.shape, *window.stride, *window.padding, *window.dilation, window.groups]
+        return [self.entries, *self.forward, *self.backward], numbers
+
+    @classmethod
+    def put_together(cls, tensors: list[Tensor], numbers: list[int]) -> Self:
+        """See `Connections`."""
+        outputs, some, high, wide, *pairs, groups = numbers
+        window = Window((pairs[0], pairs[1]), (pairs[2], pairs[3]), (pairs[4], pairs[5]), groups)
+        return cls((outputs, some, high, wide), window, tensors[0], Order(*tensors[1:6]), Order(*tensors[6:]))
+
+    def expected(self) -> tuple[int | None, ...]:
+        """See `Connections`."""
+        return (self.shape[1] * self.window.groups, None, None)
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """See `Connections`."""
+        down, right = _forward(self.window, self.shape[2:])
+        return (self.shape[0], *((n - 2 * reach.first - reach.span - 1) // reach.stride + 1
+                                 for n, reach in zip(size[1:], (down, right), strict=True)))
+
+    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+        """See `Connections`."""
+        size = self.output_size(tuple(inputs.shape[1:-1]))
+        return _convolved(inputs, values, bias, self.forward, _forward(self.window, self.shape[2:]), (1, 1), size)
+
+    def input_gradients(self, gradients: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+        """See `Connections`."""
+        reaches = _backward(self.window, self.shape[2:])
+        return _convolved(gradients, values, None, self.backward, reaches, self.window.stride, size)
+
+    def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
+        """See `Connections`."""
+        tiles, rows, height, width = gradients.shape[:4]
+        kept = len(self.entries)
+        if not gradients.numel():
+            return gradients.new_zeros(kept), gradients.new_zeros(rows) if biased else None
+        bands = _bands(inputs, self.forward, _forward(self.window, self.shape[2:]), (height, width), rows)
+        parts = min(torch.get_num_threads(), tiles * bands.count)
+        memory = torch.empty(parts * bands.memory, dtype=torch.uint8)
+        sums, bias_sums = gradients.new_zeros(parts, kept), gradients.new_zeros(parts, rows) if biased else None
+        counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, bands.band)
+        results = (gradients.data_ptr(), address(sums), kept, address(bias_sums))
+        run(
+            window_gradient,
+            parts,
+            *(*bands.image, bands.count, *counts, memory.data_ptr(), bands.memory, parts, *results),
+            *(address(bands.offsets), self.forward.starts.data_ptr()),
+        )
+        return sums.sum(0), None if bias_sums is None else bias_sums.sum(0)
+
+    def reference(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See `Connections`."""
+        window = self.window
+        return F.conv2d(inputs, weight, bias, window.stride, window.padding, window.dilation, window.groups)
+
+
+def _convolved(
+    inputs: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    order: Order,
+    reaches: tuple[Reach, Reach],
+    phases: Pair,
+    size: tuple[int, ...],
+) -> Tensor:
+    """(tiles, channels, high, wide, 16) -> (tiles, *size, 16)."""
+    outputs = inputs.new_empty(len(inputs), *size, LANES)
+    if outputs.numel():
+        rows, height, width = size
+        steps = (-(-height // phases[0]), -(-width // phases[1]))
+        bands = _bands(inputs, order, reaches, steps, rows)
+        workers = min(torch.get_num_threads(), len(inputs) * bands.count)
+        memory = torch.empty(workers * bands.memory, dtype=torch.uint8)
+        blocks = (len(order.starts) - 1) // (rows * phases[0] * phases[1])
+        counts = (len(inputs), rows, blocks, height, width, *phases, bands.band)
+        factors = (address(values), address(bands.offsets), address(order.places), order.starts.data_ptr())
+        run(
+            convolution,
+            workers,
+            *(*bands.image, bands.count, *counts, memory.data_ptr(), bands.memory),
+            *(outputs.data_ptr(), address(bias), *factors),
+        )
+    return outputs
+
+
+def _bands(inputs: Tensor, order: Order, reaches: tuple[Reach, Reach], steps: Pair, rows: int) -> Bands:
+    """Bands that fit a core's own cache, for outputs of `steps` pixels down and right."""
+    down, right = reaches
+    tiles, channels, high, wide = inputs.shape[:4]
+    columns = steps[1] + right.span // right.stride
+    line = channels * right.stride * columns * LINE
+    fitting = (MEMORY // max(1, line) - down.span - 1) // down.stride + 1
+    bands = -(-steps[0] // max(1, fitting))
+    bands = min(steps[0], max(bands, -(-2 * torch.get_num_threads() // tiles)))
+    band = -(-steps[0] // bands)
+    lines = (band - 1) * down.stride + down.span + 1
+    offsets = torch.empty(len(order.channels), dtype=torch.int32)
+    _place(*(index.numpy() for index in (*order[1:4], offsets)), lines, right.stride, columns)
+    image = (channels, high, wide, down.stride, right.stride, down.first, right.first, lines, columns)
+    return Bands((*image, address(inputs)), -(-steps[0] // band), band, lines * line + rows * WIDE * LINE, offsets)
+
+
+def _forward(window: Window, size: Pair) -> tuple[Reach, Reach]:
+    """Where the inputs of an output are, of a window of `size`."""
+    down, right = (
+        Reach(-padding, dilation * (n - 1), stride)
+        for n, stride, padding, dilation in zip(size, window.stride, window.padding, window.dilation, strict=True)
+    )
+    return down, right
+
+
+def _backward(window: Window, size: Pair) -> tuple[Reach, Reach]:
+    """Where the outputs of an input are, counted in strides for both."""
+    down, right = (
+        [_phase_and_step(place * dilation - padding, stride)[1] for place in range(n)]
+        for n, stride, padding, dilation in zip(size, window.stride, window.padding, window.dilation, strict=True)
+    )
+    return Reach(min(down), max(down) - min(down), 1), Reach(min(right), max(right) - min(right), 1)
+
+
+def _phase_and_step(position: Any, stride: int) -> tuple[Any, Any]:
+    """Which of a stride's inputs an entry at `position` of a window meets, and how many strides before its output."""
+    return position % stride, -(position // stride)
+
+
+@compiled
+def _place(channels: Any, downs: Any, rights: Any, offsets: Any, lines: Any, stride: Any, columns: Any) -> Any:
+    """The lines of a band that the entries meet first, in bytes."""
+    for k in range(len(offsets)):
+        line = (channels[k] * lines + downs[k]) * stride + rights[k] % stride
+        offsets[k] = (line * columns + rights[k] // stride) * LINE
