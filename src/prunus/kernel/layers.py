@@ -82,9 +82,7 @@ def _layer(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Con
         return _reference(inputs, values, bias, connections, on_lanes)
     if torch.compiler.is_compiling():
         operator = operators.linear if isinstance(connections, LinearConnections) else operators.conv2d
-        lanes = inputs if on_lanes else operators.to_lanes(inputs)
-        outputs = operator(lanes, values, bias, *connections.taken_apart())
-        return outputs if on_lanes else operators.from_lanes(outputs, inputs.shape[0])
+        return operator(inputs, values, bias, *connections.taken_apart(), on_lanes)
     return _Layer.apply(inputs, values, bias, connections, on_lanes)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -105,14 +103,9 @@ class _Layer(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradients: Tensor) -> tuple[Any, ...]:
         lanes, values = ctx.saved_tensors
-        if ctx.batch is not None:
-            gradients = into_lanes(gradients)
         wanted = list(ctx.needs_input_grad[:3])
-        of_inputs, of_values, of_bias = operators.layer_gradients(
-            ctx.connections, gradients, lanes, values.contiguous(), wanted
-        )
-        if of_inputs is not None and ctx.batch is not None:
-            of_inputs = out_of_lanes(of_inputs, ctx.batch)
+        found = operators.layer_gradients(ctx.connections, gradients, lanes, values, ctx.batch, wanted)
+        of_inputs, of_values, of_bias = found
         return of_inputs, of_values if wanted[1] else None, of_bias, None, None
 
 

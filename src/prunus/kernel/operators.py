@@ -12,33 +12,47 @@ from prunus.kernel.lanes import into_lanes, out_of_lanes
 from prunus.kernel.matrices import LinearConnections
 from prunus.kernel.vectors import LANES
 
-Layer = Callable[[Tensor, Tensor, Tensor | None, list[Tensor], list[int]], Tensor]
+Layer = Callable[[Tensor, Tensor, Tensor | None, list[Tensor], list[int], bool], Tensor]
 
 
 def _layer(name: str, kind: type[Connections]) -> Layer:
-    """The operator of a layer on lanes, and under the name with _backward that of its gradients."""
-    backward_name = f"prunus::{name}_backward"
+    """The operator of a layer, on lanes or not, and under the name with _backward that of its gradients."""
 
     @torch.library.custom_op(
         f"prunus::{name}",
         mutates_args=(),
-        schema="(Tensor inputs, Tensor values, Tensor? bias, Tensor[] connections, int[] numbers) -> Tensor",
+        schema="(Tensor inputs, Tensor values, Tensor? bias, Tensor[] connections, int[] numbers, bool on_lanes)"
+        " -> Tensor",
     )
     def layer(
-        inputs: Tensor, values: Tensor, bias: Tensor | None, connections: list[Tensor], numbers: list[int]
+        inputs: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        connections: list[Tensor],
+        numbers: list[int],
+        on_lanes: bool,
     ) -> Tensor:
-        return kind.put_together(connections, numbers).outputs(inputs.contiguous(), values.contiguous(), bias)
+        lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
+        outputs = kind.put_together(connections, numbers).outputs(lanes, values.contiguous(), bias)
+        return outputs if on_lanes else out_of_lanes(outputs, len(inputs))
 
     @layer.register_fake
-    def _(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: list[Tensor], numbers: list[int]) -> Tensor:
-        size = kind.put_together(connections, numbers).output_size(tuple(inputs.shape[1:-1]))
-        return inputs.new_empty(inputs.shape[0], *size, LANES)
+    def _(
+        inputs: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        connections: list[Tensor],
+        numbers: list[int],
+        on_lanes: bool,
+    ) -> Tensor:
+        layer, lanes = kind.put_together(connections, numbers), (LANES,) if on_lanes else ()
+        return inputs.new_empty(inputs.shape[0], *layer.output_size(inputs.shape[1 : inputs.ndim - on_lanes]), *lanes)
 
     @torch.library.custom_op(
-        backward_name,
+        f"prunus::{name}_backward",
         mutates_args=(),
-        schema="(Tensor gradients, Tensor inputs, Tensor values, Tensor[] connections, int[] numbers, bool[] wanted)"
-        " -> (Tensor, Tensor, Tensor)",
+        schema="(Tensor gradients, Tensor inputs, Tensor values, Tensor[] connections, int[] numbers, bool on_lanes, "
+        "bool[] wanted) -> (Tensor, Tensor, Tensor)",
     )
     def backward(
         gradients: Tensor,
@@ -46,11 +60,12 @@ def _layer(name: str, kind: type[Connections]) -> Layer:
         values: Tensor,
         connections: list[Tensor],
         numbers: list[int],
+        on_lanes: bool,
         wanted: list[bool],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        found = layer_gradients(
-            kind.put_together(connections, numbers), gradients, inputs.contiguous(), values.contiguous(), wanted
-        )
+        lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
+        batch = None if on_lanes else len(inputs)
+        found = layer_gradients(kind.put_together(connections, numbers), gradients, lanes, values, batch, wanted)
         of_inputs, of_values, of_bias = (values.new_empty(0) if gradient is None else gradient for gradient in found)
         return of_inputs, of_values, of_bias
 
@@ -61,6 +76,7 @@ def _layer(name: str, kind: type[Connections]) -> Layer:
         values: Tensor,
         connections: list[Tensor],
         numbers: list[int],
+        on_lanes: bool,
         wanted: list[bool],
     ) -> tuple[Tensor, Tensor, Tensor]:
         of_inputs, of_values, of_bias = wanted
@@ -71,30 +87,31 @@ def _layer(name: str, kind: type[Connections]) -> Layer:
         )
 
     def set_up(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        lanes, values, bias, connections, numbers = inputs
-        ctx.save_for_backward(lanes, values, *connections)
-        ctx.numbers, ctx.biased = numbers, bias is not None
+        batch, values, _, connections, ctx.numbers, ctx.on_lanes = inputs
+        ctx.save_for_backward(batch, values, *connections)
 
     def differentiate(ctx: Any, gradients: Tensor) -> tuple[Any, ...]:
-        lanes, values, *connections = ctx.saved_tensors
+        inputs, values, *connections = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
-        found = backward(gradients, lanes, values, connections, ctx.numbers, wanted)
+        found = backward(gradients, inputs, values, connections, ctx.numbers, ctx.on_lanes, wanted)
         of = [gradient if want else None for gradient, want in zip(found, wanted, strict=True)]
-        return *of, [None] * len(connections), None
+        return *of, [None] * len(connections), None, None
 
     layer.register_autograd(differentiate, setup_context=set_up)
     return layer
 
 
 def layer_gradients(
-    connections: Connections, gradients: Tensor, inputs: Tensor, values: Tensor, wanted: list[bool]
+    connections: Connections, gradients: Tensor, lanes: Tensor, values: Tensor, batch: int | None, wanted: list[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Those gradients of inputs, values and bias that are `wanted`."""
-    gradients = gradients.contiguous()
-    of_inputs = connections.input_gradients(gradients, values, tuple(inputs.shape[1:-1])) if wanted[0] else None
-    of_values, of_bias = None, None
+    """Those gradients of inputs, values and bias that are `wanted`; of lanes where there is no `batch`."""
+    gradients = gradients.contiguous() if batch is None else into_lanes(gradients)
+    of_inputs, of_values, of_bias = None, None, None
+    if wanted[0]:
+        of_inputs = connections.input_gradients(gradients, values.contiguous(), tuple(lanes.shape[1:-1]))
+        of_inputs = of_inputs if batch is None else out_of_lanes(of_inputs, batch)
     if wanted[1] or wanted[2]:
-        of_values, of_bias = connections.value_gradients(gradients, inputs, wanted[2])
+        of_values, of_bias = connections.value_gradients(gradients, lanes, wanted[2])
     return of_inputs, of_values, of_bias
 
 
