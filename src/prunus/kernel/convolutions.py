@@ -122,9 +122,13 @@ class ConvConnections:
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """See `Connections`."""
-        down, right = _forward(self.window, self.shape[2:])
-        return (self.shape[0], *((n - 2 * reach.first - reach.span - 1) // reach.stride + 1
-                                 for n, reach in zip(size[1:], (down, right), strict=True)))
+        height, width = (
+            (n - 2 * reach.first - reach.span - 1) // reach.stride + 1
+            for n, reach in zip(size[1:], _forward(self.window, self.shape[2:]), strict=True)
+        )
+        if height < 1 or width < 1:
+            raise PrunusError(f"inputs: found images of {tuple(size[1:])}, smaller than the window {self.shape[2:]}.")
+        return self.shape[0], height, width
 
     def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
         """See `Connections`."""

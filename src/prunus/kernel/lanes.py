@@ -62,5 +62,3 @@ def _turn(pointer: Any) -> Any:
                     transpose(line, LINE, LANES, some, features * 4, height)
                 else:
                     transpose(some, features * 4, height, line, LINE, LANES)
-
-

@@ -121,11 +121,10 @@ def _has_kernels(tensor: Tensor) -> bool:
 
 
 def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> None:
-    sizes = connections.expected()
-    found = inputs.shape[1:-1] if on_lanes and inputs.shape[-1] == LANES else inputs.shape[1:]
-    if len(found) != len(sizes) or any(size not in (None, n) for size, n in zip(sizes, found, strict=True)):
-        size = ", ".join("any" if size is None else str(size) for size in sizes)
-        expected = f"(tiles, {size}, {LANES})" if on_lanes else f"(batch, {size})"
+    sizes = (None, *connections.expected(), *(LANES,) * on_lanes)
+    if inputs.ndim != len(sizes) or any(n not in (None, size) for n, size in zip(sizes, inputs.shape, strict=True)):
+        expected = ", ".join("any" if n is None else str(n) for n in sizes[1:])
+        expected = f"({'tiles' if on_lanes else 'batch'}, {expected})"
         raise PrunusError(f"inputs: found {tuple(inputs.shape)}, expected {expected}.")
     if values.shape != connections.entries.shape or bias is not None and len(bias) != connections.shape[0]:
         raise PrunusError(

@@ -230,7 +230,9 @@ def copy_lines(typing: Any, target: Any, source: Any, step: Any, count: Any) -> 
 
 
 @intrinsic
-def transpose(typing: Any, target: Any, target_step: Any, written: Any, source: Any, source_step: Any, read: Any) -> Any:
+def transpose(
+    typing: Any, target: Any, target_step: Any, written: Any, source: Any, source_step: Any, read: Any
+) -> Any:
     """Write as lines the columns of 16 lines, of which `read` are there and the rest are zero, and `written` wanted."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
