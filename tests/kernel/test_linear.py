@@ -101,7 +101,12 @@ def test_only_what_is_asked_for_is_computed():
         (torch.ones(2, 4), torch.ones(6), None, r"inputs: found \(2, 4\), expected \(batch, 3\)"),
         (torch.ones(2, 3), torch.ones(5), None, r"values and bias: found \(5,\) and None, expected \(6,\)"),
         (torch.ones(2, 3), torch.ones(6), torch.ones(3), r"found \(6,\) and \(3,\), expected \(6,\) and \(2,\)"),
-        (torch.ones(2, 3), torch.ones(6).double(), None, "values: found torch.float64 on cpu, expected torch.float32"),
+        (
+            torch.ones(2, 3),
+            torch.ones(6).double(),
+            None,
+            "values: found torch.float64 on cpu, and inputs of torch.float32",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(inputs, values, bias, found):

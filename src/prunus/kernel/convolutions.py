@@ -41,7 +41,7 @@ class Bands(NamedTuple):
     """How workers go through images, as `windows` has it."""
 
     image: tuple[int, ...]
-    count: int
+    bands: int
     band: int
     memory: int
     offsets: Tensor
@@ -68,7 +68,7 @@ class ConvConnections:
     backward: Order
 
     @classmethod
-    def of(cls, kept: Tensor, window: Window = Window()) -> Self:  # noqa: B008  # it is frozen
+    def of(cls, kept: Tensor, window: Window = Window()) -> Self:  # it is frozen
         """The connections that a boolean `kept` (outputs, inputs / groups, height, width) leaves."""
         if kept.dtype != torch.bool or kept.ndim != 4 or kept.shape[0] % window.groups:
             raise PrunusError(
@@ -147,7 +147,7 @@ class ConvConnections:
         if not gradients.numel():
             return gradients.new_zeros(kept), gradients.new_zeros(rows) if biased else None
         bands = _bands(inputs, self.forward, _forward(self.window, self.shape[2:]), (height, width), rows)
-        parts = min(torch.get_num_threads(), tiles * bands.count)
+        parts = min(torch.get_num_threads(), tiles * bands.bands)
         memory = torch.empty(parts * bands.memory, dtype=torch.uint8)
         sums, bias_sums = gradients.new_zeros(parts, kept), gradients.new_zeros(parts, rows) if biased else None
         counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, bands.band)
@@ -155,7 +155,7 @@ class ConvConnections:
         run(
             window_gradient,
             parts,
-            *(*bands.image, bands.count, *counts, memory.data_ptr(), bands.memory, parts, *results),
+            *(*bands.image, bands.bands, *counts, memory.data_ptr(), bands.memory, parts, *results),
             *(address(bands.offsets), self.forward.starts.data_ptr()),
         )
         return sums.sum(0), None if bias_sums is None else bias_sums.sum(0)
@@ -181,7 +181,7 @@ def _convolved(
         rows, height, width = size
         steps = (-(-height // phases[0]), -(-width // phases[1]))
         bands = _bands(inputs, order, reaches, steps, rows)
-        workers = min(torch.get_num_threads(), len(inputs) * bands.count)
+        workers = min(torch.get_num_threads(), len(inputs) * bands.bands)
         memory = torch.empty(workers * bands.memory, dtype=torch.uint8)
         blocks = (len(order.starts) - 1) // (rows * phases[0] * phases[1])
         counts = (len(inputs), rows, blocks, height, width, *phases, bands.band)
@@ -189,7 +189,7 @@ def _convolved(
         run(
             convolution,
             workers,
-            *(*bands.image, bands.count, *counts, memory.data_ptr(), bands.memory),
+            *(*bands.image, bands.bands, *counts, memory.data_ptr(), bands.memory),
             *(outputs.data_ptr(), address(bias), *factors),
         )
     return outputs
@@ -207,7 +207,8 @@ def _bands(inputs: Tensor, order: Order, reaches: tuple[Reach, Reach], steps: Pa
     band = -(-steps[0] // bands)
     lines = (band - 1) * down.stride + down.span + 1
     offsets = torch.empty(len(order.channels), dtype=torch.int32)
-    _place(*(index.numpy() for index in (*order[1:4], offsets)), lines, right.stride, columns)
+    channels_, downs, rights, out = (index.numpy() for index in (*order[1:4], offsets))
+    _place(channels_, downs, rights, out, lines, right.stride, columns)
     image = (channels, high, wide, down.stride, right.stride, down.first, right.first, lines, columns)
     return Bands((*image, address(inputs)), -(-steps[0] // band), band, lines * line + rows * WIDE * LINE, offsets)
 

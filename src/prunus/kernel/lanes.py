@@ -1,4 +1,4 @@
-"""Batches as lanes, the layout in which sparse layers follow each other: (batch, ...) as (ceil(batch / 16), ..., 16)."""
+"""Batches as lanes, (batch, ...) as (ceil(batch / 16), ..., 16): the layout of layers that follow each other."""
 
 from typing import Any
 

@@ -6,10 +6,9 @@ Functions of single numbers, as relu, may stand between; where a batch ends with
 of no meaning, which no gradient reaches. Kernels are for float32 on a CPU; all else goes through the dense weight.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -29,18 +28,18 @@ def to_lanes(inputs: Tensor) -> Tensor:
     torch.Size([2, 3, 16])
     """
     if _has_kernels(inputs):
-        return operators.to_lanes(inputs)
+        return cast(Tensor, operators.to_lanes(inputs))
     missing = -len(inputs) % LANES
-    padded = torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])]) if missing else inputs
-    return padded.unflatten(0, (-1, LANES)).movedim(1, -1)
+    padded = torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])])
+    return padded.view(-1, LANES, *inputs.shape[1:]).movedim(1, -1)
 
 
 def from_lanes(lanes: Tensor, batch: int) -> Tensor:
     """The batch (batch, ...) that `to_lanes` took, or what layers on lanes made of it."""
-    if not len(lanes) == -(-batch // LANES) or lanes.shape[-1] != LANES:
+    if len(lanes) != -(-batch // LANES) or lanes.shape[-1] != LANES:
         raise PrunusError(f"lanes: found {tuple(lanes.shape)}, expected ({-(-batch // LANES)}, ..., {LANES}).")
     if _has_kernels(lanes):
-        return operators.from_lanes(lanes, batch)
+        return cast(Tensor, operators.from_lanes(lanes, batch))
     return lanes.movedim(-1, 1).flatten(0, 1)[:batch]
 
 
@@ -100,7 +99,7 @@ class _Layer(torch.autograd.Function):
         return outputs if on_lanes else out_of_lanes(outputs, len(inputs))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Any, ...]:
         lanes, values = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
@@ -126,7 +125,7 @@ def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Con
         expected = ", ".join("any" if n is None else str(n) for n in sizes[1:])
         expected = f"({'tiles' if on_lanes else 'batch'}, {expected})"
         raise PrunusError(f"inputs: found {tuple(inputs.shape)}, expected {expected}.")
-    if values.shape != connections.entries.shape or bias is not None and len(bias) != connections.shape[0]:
+    if values.shape != connections.entries.shape or (bias is not None and len(bias) != connections.shape[0]):
         raise PrunusError(
             f"values and bias: found {tuple(values.shape)} and {None if bias is None else tuple(bias.shape)}, "
             f"expected {tuple(connections.entries.shape)} and ({connections.shape[0]},) or none."
@@ -134,5 +133,5 @@ def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Con
     for name, tensor in (("values", values), ("bias", bias)):
         if tensor is not None and (tensor.dtype, tensor.device) != (inputs.dtype, inputs.device):
             raise PrunusError(
-                f"{name}: found {tensor.dtype} on {tensor.device}, expected {inputs.dtype} on {inputs.device} as inputs."
+                f"{name}: found {tensor.dtype} on {tensor.device}, and inputs of {inputs.dtype} on {inputs.device}."
             )
