@@ -10,8 +10,9 @@ from torch import Tensor
 from prunus.code.compiled import compiled
 from prunus.errors import PrunusError
 from prunus.kernel.connections import LINES, address, block_size, blocks_of, ordered
+from prunus.kernel.memory import workspace
 from prunus.kernel.parallel import run
-from prunus.kernel.vectors import LANES, LINE
+from prunus.kernel.vectors import LINE
 from prunus.kernel.windows import WIDE, convolution, window_gradient
 
 MEMORY = 2**20  # bytes of a band of an image, at most, where one line of pixels does not need more
@@ -43,7 +44,7 @@ class Bands(NamedTuple):
     image: tuple[int, ...]
     bands: int
     band: int
-    memory: int
+    memory: int  # floats of a worker
     offsets: Tensor
 
 
@@ -130,15 +131,14 @@ class ConvConnections:
             raise PrunusError(f"inputs: found images of {tuple(size[1:])}, smaller than the window {self.shape[2:]}.")
         return self.shape[0], height, width
 
-    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None, outputs: Tensor) -> None:
         """See `Connections`."""
-        size = self.output_size(tuple(inputs.shape[1:-1]))
-        return _convolved(inputs, values, bias, self.forward, _forward(self.window, self.shape[2:]), (1, 1), size)
+        _convolve(outputs, inputs, values, bias, self.forward, _forward(self.window, self.shape[2:]), (1, 1))
 
-    def input_gradients(self, gradients: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+    def input_gradients(self, gradients: Tensor, values: Tensor, outputs: Tensor) -> None:
         """See `Connections`."""
         reaches = _backward(self.window, self.shape[2:])
-        return _convolved(gradients, values, None, self.backward, reaches, self.window.stride, size)
+        _convolve(outputs, gradients, values, None, self.backward, reaches, self.window.stride)
 
     def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
         """See `Connections`."""
@@ -148,14 +148,14 @@ class ConvConnections:
             return gradients.new_zeros(kept), gradients.new_zeros(rows) if biased else None
         bands = _bands(inputs, self.forward, _forward(self.window, self.shape[2:]), (height, width), rows)
         parts = min(torch.get_num_threads(), tiles * bands.bands)
-        memory = torch.empty(parts * bands.memory, dtype=torch.uint8)
+        memory = workspace("bands", parts * bands.memory)
         sums, bias_sums = gradients.new_zeros(parts, kept), gradients.new_zeros(parts, rows) if biased else None
         counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, bands.band)
         results = (gradients.data_ptr(), address(sums), kept, address(bias_sums))
         run(
             window_gradient,
             parts,
-            *(*bands.image, bands.bands, *counts, memory.data_ptr(), bands.memory, parts, *results),
+            *(*bands.image, bands.bands, *counts, memory.data_ptr(), bands.memory * 4, parts, *results),
             *(address(bands.offsets), self.forward.starts.data_ptr()),
         )
         return sums.sum(0), None if bias_sums is None else bias_sums.sum(0)
@@ -166,23 +166,22 @@ class ConvConnections:
         return F.conv2d(inputs, weight, bias, window.stride, window.padding, window.dilation, window.groups)
 
 
-def _convolved(
+def _convolve(
+    outputs: Tensor,
     inputs: Tensor,
     values: Tensor,
     bias: Tensor | None,
     order: Order,
     reaches: tuple[Reach, Reach],
     phases: Pair,
-    size: tuple[int, ...],
-) -> Tensor:
-    """(tiles, channels, high, wide, 16) -> (tiles, *size, 16)."""
-    outputs = inputs.new_empty(len(inputs), *size, LANES)
+) -> None:
+    """(tiles, channels, high, wide, 16) -> (tiles, rows, height, width, 16)."""
     if outputs.numel():
-        rows, height, width = size
+        rows, height, width = outputs.shape[1:4]
         steps = (-(-height // phases[0]), -(-width // phases[1]))
         bands = _bands(inputs, order, reaches, steps, rows)
         workers = min(torch.get_num_threads(), len(inputs) * bands.bands)
-        memory = torch.empty(workers * bands.memory, dtype=torch.uint8)
+        memory = workspace("bands", workers * bands.memory)
         blocks = (len(order.starts) - 1) // (rows * phases[0] * phases[1])
         counts = (len(inputs), rows, blocks, height, width, *phases, bands.band)
         factors = (address(values), address(bands.offsets), address(order.places), order.starts.data_ptr())
@@ -192,7 +191,6 @@ def _convolved(
             *(*bands.image, bands.bands, *counts, memory.data_ptr(), bands.memory),
             *(outputs.data_ptr(), address(bias), *factors),
         )
-    return outputs
 
 
 def _bands(inputs: Tensor, order: Order, reaches: tuple[Reach, Reach], steps: Pair, rows: int) -> Bands:
@@ -210,7 +208,9 @@ def _bands(inputs: Tensor, order: Order, reaches: tuple[Reach, Reach], steps: Pa
     channels_, downs, rights, out = (index.numpy() for index in (*order[1:4], offsets))
     _place(channels_, downs, rights, out, lines, right.stride, columns)
     image = (channels, high, wide, down.stride, right.stride, down.first, right.first, lines, columns)
-    return Bands((*image, address(inputs)), -(-steps[0] // band), band, lines * line + rows * WIDE * LINE, offsets)
+    return Bands(
+        (*image, address(inputs)), -(-steps[0] // band), band, (lines * line + rows * WIDE * LINE) // 4, offsets
+    )
 
 
 def _forward(window: Window, size: Pair) -> tuple[Reach, Reach]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus.kernel.memory import workspace
 from prunus.kernel.parallel import run
 from prunus.kernel.vectors import LANES, LINE, number, put, taken, transpose, unpacked
 
@@ -13,9 +14,13 @@ FEATURES = 512  # that a worker takes at a time
 SMALL = 2**14  # numbers that are not worth a second worker
 
 
-def into_lanes(inputs: Tensor) -> Tensor:
-    """(batch, ...) float32 as (ceil(batch / 16), ..., 16), with zeros where the batch ends within a tile."""
-    lanes = inputs.new_empty(-(-len(inputs) // LANES), *inputs.shape[1:], LANES)
+def into_lanes(inputs: Tensor, purpose: str | None = None) -> Tensor:
+    """(batch, ...) float32 as (ceil(batch / 16), ..., 16), with zeros where the batch ends within a tile.
+
+    In the `workspace` for a `purpose`, or memory of its own.
+    """
+    size = (-(-len(inputs) // LANES), *inputs.shape[1:], LANES)
+    lanes = torch.empty(size) if purpose is None else workspace(purpose, *size)
     _convert(inputs.contiguous(), lanes, 1)
     return lanes
 

@@ -16,7 +16,7 @@ from prunus.errors import PrunusError
 from prunus.kernel import operators
 from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
-from prunus.kernel.lanes import into_lanes, out_of_lanes
+from prunus.kernel.lanes import into_lanes
 from prunus.kernel.matrices import LinearConnections
 from prunus.kernel.vectors import LANES
 
@@ -95,8 +95,7 @@ class _Layer(torch.autograd.Function):
         lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
         ctx.save_for_backward(lanes, values)
         ctx.connections, ctx.batch = connections, None if on_lanes else len(inputs)
-        outputs = connections.outputs(lanes, values.contiguous(), bias)
-        return outputs if on_lanes else out_of_lanes(outputs, len(inputs))
+        return operators.layer_outputs(connections, lanes, values, bias, ctx.batch)
 
     @staticmethod
     @once_differentiable
