@@ -10,7 +10,7 @@ from prunus.kernel.memory import workspace
 from prunus.kernel.parallel import run
 from prunus.kernel.vectors import LANES, LINE, number, put, taken, transpose, unpacked
 
-FEATURES = 512  # that a worker takes at a time
+FEATURES = 256  # that a worker takes at a time, at least
 SMALL = 2**14  # numbers that are not worth a second worker
 
 
@@ -35,8 +35,9 @@ def out_of_lanes(lanes: Tensor, batch: int) -> Tensor:
 def _convert(rows: Tensor, lanes: Tensor, into: int) -> None:
     if lanes.numel():
         workers = torch.get_num_threads() if lanes.numel() > SMALL else 1
-        features = lanes[0].numel() // LANES
-        run(_turn, workers, into, len(rows), features, FEATURES, rows.data_ptr(), lanes.data_ptr())
+        tiles, features = len(lanes), lanes[0].numel() // LANES
+        chunk = max(FEATURES, features // -(-2 * workers // tiles))
+        run(_turn, workers, into, len(rows), features, chunk, rows.data_ptr(), lanes.data_ptr())
 
 
 def _turn(pointer: Any) -> Any:
