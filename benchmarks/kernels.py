@@ -3,11 +3,11 @@
     python benchmarks/kernels.py [--seconds 0.5] [--threads 2] [--only linear-784-300-64 ...]
 
 Each round times, in random order, dense PyTorch in each of its layouts, `torch.sparse` (CSR, linear layers),
-SparseProp (where it is installed; both of its variants of a convolution) and prunus: from batch to batch, and on lanes
-as a layer among others is. All compute outputs and the gradients of inputs, kept values and bias, through autograd;
-turning layouts and Python's own time count. A ratio is that of the fastest dense layout's time, within the round.
-Prints a table, geometric means over layers, and the density at which each layer breaks even; writes
-`benchmarks/results/kernels.json`.
+SparseProp 0.1.14 (where it is installed; both of its variants of a convolution) and prunus: from batch to batch, and
+on lanes as a layer among others is. All compute outputs and the gradients of inputs, kept values and bias, through
+autograd; turning layouts and Python's own time count. A ratio is that of the fastest dense layout's time, within the
+round. Prints a table, geometric means over layers, and the density at which each layer breaks even; writes
+`benchmarks/results/kernels.json`, whose other rows stay where only some are measured.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import itertools
 import json
 import random
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,18 +144,33 @@ def ways(layer: Linear | Conv, density: float) -> dict[str, Step]:
     return steps
 
 
+class Compressed(torch.autograd.Function):
+    """The fastest that can be put together of `torch.sparse`, on features first: its own autograd is slower."""
+
+    @staticmethod
+    def forward(ctx, inputs, values, bias, matrix, turned, order):
+        ctx.save_for_backward(inputs, values)
+        ctx.rest = matrix, turned, order
+        weight = torch.sparse_csr_tensor(matrix.crow_indices(), matrix.col_indices(), values, matrix.shape)
+        return torch.addmm(bias[:, None], weight, inputs)
+
+    @staticmethod
+    def backward(ctx, gradients):
+        (inputs, values), (matrix, turned, order) = ctx.saved_tensors, ctx.rest
+        weight = torch.sparse_csr_tensor(turned.crow_indices(), turned.col_indices(), values[order], turned.shape)
+        of_weight = torch.sparse.sampled_addmm(matrix, gradients, inputs.t(), beta=0.0)
+        return weight @ gradients, of_weight.values(), gradients.sum(1), None, None, None
+
+
 def compressed(weight: Tensor, inputs: Tensor, gradients: Tensor, bias: Tensor) -> Step:
-    """A CSR matrix times the batch; gradients by the same library's products, that of the weight at kept entries."""
-    matrix, turned = weight.to_sparse_csr(), weight.t().to_sparse_csr()
-    x, g = inputs.t().contiguous(), gradients.t().contiguous()
-    pattern = torch.sparse_csr_tensor(matrix.crow_indices(), matrix.col_indices(), torch.zeros_like(matrix.values()))
+    places = torch.arange(weight.count_nonzero()).double() + 1
+    turned = torch.zeros(weight.shape, dtype=torch.float64).masked_scatter(weight != 0, places).t().to_sparse_csr()
+    rest = weight.to_sparse_csr(), turned, turned.values().long() - 1
 
-    def run() -> object:
-        outputs = torch.addmm(bias[:, None], matrix, x)
-        of_weight = torch.sparse.sampled_addmm(pattern, g, x.t(), beta=0.0)
-        return outputs, turned @ g, of_weight, g.sum(1)
+    def function(inputs: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        return Compressed.apply(inputs, values, bias, *rest)
 
-    return run
+    return step(function, gradients.t().contiguous(), inputs.t().contiguous(), rest[0].values(), bias)
 
 
 def sparseprop_ways(
@@ -246,26 +262,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=0.5, help="for each layer and density, after five rounds")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--only", nargs="*", help="names of layers, whose rows replace those of the result")
+    parser.add_argument("--only", nargs="*", help="names of layers")
+    parser.add_argument("--densities", type=float, nargs="*", default=DENSITIES)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    warnings.simplefilter("ignore", UserWarning)  # that CSR is new
     rows = {}
-    if options.only is not None and RESULTS.exists():
+    if RESULTS.exists():
         rows = {(row["layer"], row["density"]): row for row in json.loads(RESULTS.read_text())["rows"]}
-    for layer in LAYERS:
-        for density in DENSITIES if options.only is None or layer.name in options.only else ():
-            row = rows[layer.name, density] = measure(layer, density, options.seconds)
-            print(shown(row), flush=True)
-    result = {
-        "means": means(list(rows.values())),
-        "break even": {way: break_even(list(rows.values()), way) for way in OURS},
-    }
-    for mean in result["means"]:
+    for layer, density in itertools.product(LAYERS, options.densities):
+        if not options.only or layer.name in options.only:
+            rows[layer.name, density] = measure(layer, density, options.seconds)
+            print(shown(rows[layer.name, density]), flush=True)
+            write(list(rows.values()), options.seconds)
+    for mean in means(list(rows.values())):
         print(mean)
-    print(result["break even"])
-    order = [(layer.name, density) for layer in LAYERS for density in DENSITIES]
-    kept = [rows[key] for key in order if key in rows]
-    print(keep("kernels", {"seed": SEED, "seconds": options.seconds, **result, "rows": kept}))
+
+
+def write(rows: list[dict[str, object]], budget: float) -> None:
+    names = [layer.name for layer in LAYERS]
+    rows = sorted(rows, key=lambda row: (names.index(row["layer"]), -row["density"]))
+    result = {"means": means(rows), "break even": {way: break_even(rows, way) for way in OURS}, "rows": rows}
+    keep("kernels", {"seed": SEED, "seconds": budget, **result})
 
 
 def shown(row: dict[str, object]) -> str:

@@ -50,6 +50,8 @@ def linear(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Lin
     >>> linear(torch.tensor([[1.0, 10.0]]), torch.tensor([2.0, 3.0, 4.0]), None, connections)
     tensor([[ 2., 43.]])
     """
+    if inputs.ndim == 2:
+        return _layer(inputs, values, bias, connections, False)
     outputs = _layer(inputs.reshape(-1, inputs.shape[-1]), values, bias, connections, False)
     return outputs.view(*inputs.shape[:-1], connections.shape[0])
 
