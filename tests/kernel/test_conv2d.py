@@ -58,6 +58,13 @@ def test_layers_of_several_blocks_and_bands_are_exact(density, stride, monkeypat
     check((70, 90, 1, 1), (6, 5), 33, density, Window(stride))
 
 
+@pytest.mark.parametrize("threads", [2, 5])
+def test_workers_do_not_meet(one_thread, threads):
+    torch.set_num_threads(threads)
+    for _ in range(3):
+        check((24, 20, 3, 3), (16, 16), 150, 0.3, Window(padding=(1, 1)))
+
+
 def test_every_channel_of_its_own():
     check((24, 1, 3, 3), (7, 7), 20, 0.6, Window(padding=(1, 1), groups=24))
 
