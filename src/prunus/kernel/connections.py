@@ -36,11 +36,11 @@ class Connections(Protocol):
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """The sizes of an output without its batch, of an input's."""
 
-    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
-        """Lanes of the outputs, of lanes of the inputs."""
+    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None, outputs: Tensor) -> None:
+        """Write lanes of `outputs`, of lanes of inputs."""
 
-    def input_gradients(self, gradients: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
-        """Lanes of the gradients of inputs without a batch of `size`, of lanes of the outputs'."""
+    def input_gradients(self, gradients: Tensor, values: Tensor, outputs: Tensor) -> None:
+        """Write lanes of the gradients of inputs, of lanes of the outputs'."""
 
     def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
         """The gradients of values and, where there is one, bias."""

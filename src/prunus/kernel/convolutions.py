@@ -1,6 +1,6 @@
 """Sparse convolutions: kept entries of a window that moves over an image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -10,11 +10,13 @@ from torch import Tensor
 from prunus.code.compiled import compiled
 from prunus.errors import PrunusError
 from prunus.kernel.connections import LINES, address, block_size, blocks_of, ordered
+from prunus.kernel.memory import workspace
 from prunus.kernel.parallel import run
-from prunus.kernel.vectors import LANES, LINE
+from prunus.kernel.vectors import LINE
 from prunus.kernel.windows import WIDE, convolution, window_gradient
 
 MEMORY = 2**20  # bytes of a band of an image, at most, where one line of pixels does not need more
+MOST_PLANS = 16
 
 Pair = tuple[int, int]  # (down, right)
 
@@ -37,13 +39,13 @@ class Reach(NamedTuple):
     stride: int
 
 
-class Bands(NamedTuple):
-    """How workers go through images, as `windows` has it."""
+class Plan(NamedTuple):
+    """How workers go through images of one size, as `windows` has it."""
 
     image: tuple[int, ...]
-    count: int
+    bands: int
     band: int
-    memory: int
+    memory: int  # bytes of a worker
     offsets: Tensor
 
 
@@ -66,9 +68,10 @@ class ConvConnections:
     entries: Tensor
     forward: Order
     backward: Order
+    plans: dict[Any, Plan] = field(default_factory=dict, compare=False, repr=False)  # of the sizes met last
 
     @classmethod
-    def of(cls, kept: Tensor, window: Window = Window()) -> Self:  # noqa: B008  # it is frozen
+    def of(cls, kept: Tensor, window: Window = Window()) -> Self:  # it is frozen
         """The connections that a boolean `kept` (outputs, inputs / groups, height, width) leaves."""
         if kept.dtype != torch.bool or kept.ndim != 4 or kept.shape[0] % window.groups:
             raise PrunusError(
@@ -122,19 +125,25 @@ class ConvConnections:
 
     def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """See `Connections`."""
-        down, right = _forward(self.window, self.shape[2:])
-        return (self.shape[0], *((n - 2 * reach.first - reach.span - 1) // reach.stride + 1
-                                 for n, reach in zip(size[1:], (down, right), strict=True)))
+        height, width = (
+            (n + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+            for n, taps, stride, padding, dilation in zip(
+                size[1:], self.shape[2:], self.window.stride, self.window.padding, self.window.dilation, strict=True
+            )
+        )
+        if height < 1 or width < 1:
+            raise PrunusError(f"inputs: found images of {tuple(size[1:])}, smaller than the window {self.shape[2:]}.")
+        return self.shape[0], height, width
 
-    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None, outputs: Tensor) -> None:
         """See `Connections`."""
-        size = self.output_size(tuple(inputs.shape[1:-1]))
-        return _convolved(inputs, values, bias, self.forward, _forward(self.window, self.shape[2:]), (1, 1), size)
+        if outputs.numel():
+            self._convolve(self.forward, (1, 1), outputs, inputs, values, bias)
 
-    def input_gradients(self, gradients: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+    def input_gradients(self, gradients: Tensor, values: Tensor, outputs: Tensor) -> None:
         """See `Connections`."""
-        reaches = _backward(self.window, self.shape[2:])
-        return _convolved(gradients, values, None, self.backward, reaches, self.window.stride, size)
+        if outputs.numel():
+            self._convolve(self.backward, self.window.stride, outputs, gradients, values, None)
 
     def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
         """See `Connections`."""
@@ -142,19 +151,48 @@ class ConvConnections:
         kept = len(self.entries)
         if not gradients.numel():
             return gradients.new_zeros(kept), gradients.new_zeros(rows) if biased else None
-        bands = _bands(inputs, self.forward, _forward(self.window, self.shape[2:]), (height, width), rows)
-        parts = min(torch.get_num_threads(), tiles * bands.count)
-        memory = torch.empty(parts * bands.memory, dtype=torch.uint8)
+        plan = self._plan(self.forward, inputs, (height, width), rows)
+        parts = min(torch.get_num_threads(), tiles * plan.bands)
+        memory = workspace("bands", parts * plan.memory // 4)
         sums, bias_sums = gradients.new_zeros(parts, kept), gradients.new_zeros(parts, rows) if biased else None
-        counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, bands.band)
+        counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, plan.band)
         results = (gradients.data_ptr(), address(sums), kept, address(bias_sums))
         run(
             window_gradient,
             parts,
-            *(*bands.image, bands.count, *counts, memory.data_ptr(), bands.memory, parts, *results),
-            *(address(bands.offsets), self.forward.starts.data_ptr()),
+            *(*plan.image, address(inputs), plan.bands, *counts, memory.data_ptr(), plan.memory, parts, *results),
+            *(address(plan.offsets), self.forward.starts.data_ptr()),
         )
         return sums.sum(0), None if bias_sums is None else bias_sums.sum(0)
+
+    def _convolve(
+        self, order: Order, phases: Pair, outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | None
+    ) -> None:
+        """(tiles, channels, high, wide, 16) -> (tiles, rows, height, width, 16)."""
+        tiles, rows, height, width = outputs.shape[:4]
+        plan = self._plan(order, inputs, (-(-height // phases[0]), -(-width // phases[1])), rows)
+        workers = min(torch.get_num_threads(), tiles * plan.bands)
+        memory = workspace("bands", workers * plan.memory // 4)
+        blocks = (len(order.starts) - 1) // (rows * phases[0] * phases[1])
+        counts = (tiles, rows, blocks, height, width, *phases, plan.band)
+        factors = (address(values), address(plan.offsets), address(order.places), order.starts.data_ptr())
+        run(
+            convolution,
+            workers,
+            *(*plan.image, address(inputs), plan.bands, *counts, memory.data_ptr(), plan.memory),
+            *(outputs.data_ptr(), address(bias), *factors),
+        )
+
+    def _plan(self, order: Order, inputs: Tensor, steps: Pair, rows: int) -> Plan:
+        """That for outputs of `steps` pixels down and right, with bands that fit a core's own cache."""
+        size, threads = tuple(inputs.shape[:4]), torch.get_num_threads()
+        key = (order is self.forward, size, steps, threads)
+        if key not in self.plans:
+            if len(self.plans) >= MOST_PLANS:
+                self.plans.clear()
+            reaches = (_forward if order is self.forward else _backward)(self.window, self.shape[2:])
+            self.plans[key] = _planned(order, reaches, size, steps, rows, threads)
+        return self.plans[key]
 
     def reference(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """See `Connections`."""
@@ -162,50 +200,22 @@ class ConvConnections:
         return F.conv2d(inputs, weight, bias, window.stride, window.padding, window.dilation, window.groups)
 
 
-def _convolved(
-    inputs: Tensor,
-    values: Tensor,
-    bias: Tensor | None,
-    order: Order,
-    reaches: tuple[Reach, Reach],
-    phases: Pair,
-    size: tuple[int, ...],
-) -> Tensor:
-    """(tiles, channels, high, wide, 16) -> (tiles, *size, 16)."""
-    outputs = inputs.new_empty(len(inputs), *size, LANES)
-    if outputs.numel():
-        rows, height, width = size
-        steps = (-(-height // phases[0]), -(-width // phases[1]))
-        bands = _bands(inputs, order, reaches, steps, rows)
-        workers = min(torch.get_num_threads(), len(inputs) * bands.count)
-        memory = torch.empty(workers * bands.memory, dtype=torch.uint8)
-        blocks = (len(order.starts) - 1) // (rows * phases[0] * phases[1])
-        counts = (len(inputs), rows, blocks, height, width, *phases, bands.band)
-        factors = (address(values), address(bands.offsets), address(order.places), order.starts.data_ptr())
-        run(
-            convolution,
-            workers,
-            *(*bands.image, bands.count, *counts, memory.data_ptr(), bands.memory),
-            *(outputs.data_ptr(), address(bias), *factors),
-        )
-    return outputs
-
-
-def _bands(inputs: Tensor, order: Order, reaches: tuple[Reach, Reach], steps: Pair, rows: int) -> Bands:
-    """Bands that fit a core's own cache, for outputs of `steps` pixels down and right."""
+def _planned(
+    order: Order, reaches: tuple[Reach, Reach], size: tuple[int, ...], steps: Pair, rows: int, threads: int
+) -> Plan:
     down, right = reaches
-    tiles, channels, high, wide = inputs.shape[:4]
+    tiles, channels, high, wide = size
     columns = steps[1] + right.span // right.stride
     line = channels * right.stride * columns * LINE
     fitting = (MEMORY // max(1, line) - down.span - 1) // down.stride + 1
-    bands = -(-steps[0] // max(1, fitting))
-    bands = min(steps[0], max(bands, -(-2 * torch.get_num_threads() // tiles)))
+    bands = min(steps[0], max(-(-steps[0] // max(1, fitting)), -(-2 * threads // tiles)))
     band = -(-steps[0] // bands)
     lines = (band - 1) * down.stride + down.span + 1
     offsets = torch.empty(len(order.channels), dtype=torch.int32)
-    _place(*(index.numpy() for index in (*order[1:4], offsets)), lines, right.stride, columns)
+    places = (order.channels.numpy(), order.downs.numpy(), order.rights.numpy())
+    _place(places, offsets.numpy(), lines, right.stride, columns)
     image = (channels, high, wide, down.stride, right.stride, down.first, right.first, lines, columns)
-    return Bands((*image, address(inputs)), -(-steps[0] // band), band, lines * line + rows * WIDE * LINE, offsets)
+    return Plan(image, -(-steps[0] // band), band, lines * line + rows * WIDE * LINE, offsets)
 
 
 def _forward(window: Window, size: Pair) -> tuple[Reach, Reach]:
@@ -232,8 +242,9 @@ def _phase_and_step(position: Any, stride: int) -> tuple[Any, Any]:
 
 
 @compiled
-def _place(channels: Any, downs: Any, rights: Any, offsets: Any, lines: Any, stride: Any, columns: Any) -> Any:
+def _place(places: Any, offsets: Any, lines: Any, stride: Any, columns: Any) -> Any:
     """The lines of a band that the entries meet first, in bytes."""
+    channels, downs, rights = places
     for k in range(len(offsets)):
         line = (channels[k] * lines + downs[k]) * stride + rights[k] % stride
         offsets[k] = (line * columns + rights[k] // stride) * LINE

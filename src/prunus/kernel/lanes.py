@@ -1,4 +1,4 @@
-"""Batches as lanes, the layout in which sparse layers follow each other: (batch, ...) as (ceil(batch / 16), ..., 16)."""
+"""Batches as lanes, (batch, ...) as (ceil(batch / 16), ..., 16): the layout of layers that follow each other."""
 
 from typing import Any
 
@@ -6,16 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus.kernel.memory import workspace
 from prunus.kernel.parallel import run
 from prunus.kernel.vectors import LANES, LINE, number, put, taken, transpose, unpacked
 
-FEATURES = 512  # that a worker takes at a time
+FEATURES = 256  # that a worker takes at a time, at least
 SMALL = 2**14  # numbers that are not worth a second worker
 
 
-def into_lanes(inputs: Tensor) -> Tensor:
-    """(batch, ...) float32 as (ceil(batch / 16), ..., 16), with zeros where the batch ends within a tile."""
-    lanes = inputs.new_empty(-(-len(inputs) // LANES), *inputs.shape[1:], LANES)
+def into_lanes(inputs: Tensor, purpose: str | None = None) -> Tensor:
+    """(batch, ...) float32 as (ceil(batch / 16), ..., 16), with zeros where the batch ends within a tile.
+
+    In the `workspace` for a `purpose`, or memory of its own.
+    """
+    size = (-(-len(inputs) // LANES), *inputs.shape[1:], LANES)
+    lanes = torch.empty(size) if purpose is None else workspace(purpose, *size)
     _convert(inputs.contiguous(), lanes, 1)
     return lanes
 
@@ -30,8 +35,9 @@ def out_of_lanes(lanes: Tensor, batch: int) -> Tensor:
 def _convert(rows: Tensor, lanes: Tensor, into: int) -> None:
     if lanes.numel():
         workers = torch.get_num_threads() if lanes.numel() > SMALL else 1
-        features = lanes[0].numel() // LANES
-        run(_turn, workers, into, len(rows), features, FEATURES, rows.data_ptr(), lanes.data_ptr())
+        tiles, features = len(lanes), lanes[0].numel() // LANES
+        chunk = max(FEATURES, features // -(-2 * workers // tiles))
+        run(_turn, workers, into, len(rows), features, chunk, rows.data_ptr(), lanes.data_ptr())
 
 
 def _turn(pointer: Any) -> Any:
@@ -62,5 +68,3 @@ def _turn(pointer: Any) -> Any:
                     transpose(line, LINE, LANES, some, features * 4, height)
                 else:
                     transpose(some, features * 4, height, line, LINE, LANES)
-
-

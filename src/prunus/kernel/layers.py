@@ -6,10 +6,9 @@ Functions of single numbers, as relu, may stand between; where a batch ends with
 of no meaning, which no gradient reaches. Kernels are for float32 on a CPU; all else goes through the dense weight.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,7 +16,7 @@ from prunus.errors import PrunusError
 from prunus.kernel import operators
 from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
-from prunus.kernel.lanes import into_lanes, out_of_lanes
+from prunus.kernel.lanes import into_lanes
 from prunus.kernel.matrices import LinearConnections
 from prunus.kernel.vectors import LANES
 
@@ -29,18 +28,18 @@ def to_lanes(inputs: Tensor) -> Tensor:
     torch.Size([2, 3, 16])
     """
     if _has_kernels(inputs):
-        return operators.to_lanes(inputs)
+        return cast(Tensor, operators.to_lanes(inputs))
     missing = -len(inputs) % LANES
-    padded = torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])]) if missing else inputs
-    return padded.unflatten(0, (-1, LANES)).movedim(1, -1)
+    padded = torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])])
+    return padded.view(-1, LANES, *inputs.shape[1:]).movedim(1, -1)
 
 
 def from_lanes(lanes: Tensor, batch: int) -> Tensor:
     """The batch (batch, ...) that `to_lanes` took, or what layers on lanes made of it."""
-    if not len(lanes) == -(-batch // LANES) or lanes.shape[-1] != LANES:
+    if len(lanes) != -(-batch // LANES) or lanes.shape[-1] != LANES:
         raise PrunusError(f"lanes: found {tuple(lanes.shape)}, expected ({-(-batch // LANES)}, ..., {LANES}).")
     if _has_kernels(lanes):
-        return operators.from_lanes(lanes, batch)
+        return cast(Tensor, operators.from_lanes(lanes, batch))
     return lanes.movedim(-1, 1).flatten(0, 1)[:batch]
 
 
@@ -51,6 +50,8 @@ def linear(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Lin
     >>> linear(torch.tensor([[1.0, 10.0]]), torch.tensor([2.0, 3.0, 4.0]), None, connections)
     tensor([[ 2., 43.]])
     """
+    if inputs.ndim == 2:
+        return _layer(inputs, values, bias, connections, False)
     outputs = _layer(inputs.reshape(-1, inputs.shape[-1]), values, bias, connections, False)
     return outputs.view(*inputs.shape[:-1], connections.shape[0])
 
@@ -96,11 +97,10 @@ class _Layer(torch.autograd.Function):
         lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
         ctx.save_for_backward(lanes, values)
         ctx.connections, ctx.batch = connections, None if on_lanes else len(inputs)
-        outputs = connections.outputs(lanes, values.contiguous(), bias)
-        return outputs if on_lanes else out_of_lanes(outputs, len(inputs))
+        return operators.layer_outputs(connections, lanes, values, bias, ctx.batch)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Any, ...]:
         lanes, values = ctx.saved_tensors
         wanted = list(ctx.needs_input_grad[:3])
@@ -121,13 +121,12 @@ def _has_kernels(tensor: Tensor) -> bool:
 
 
 def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> None:
-    sizes = connections.expected()
-    found = inputs.shape[1:-1] if on_lanes and inputs.shape[-1] == LANES else inputs.shape[1:]
-    if len(found) != len(sizes) or any(size not in (None, n) for size, n in zip(sizes, found, strict=True)):
-        size = ", ".join("any" if size is None else str(size) for size in sizes)
-        expected = f"(tiles, {size}, {LANES})" if on_lanes else f"(batch, {size})"
+    sizes = (None, *connections.expected(), *(LANES,) * on_lanes)
+    if inputs.ndim != len(sizes) or any(n not in (None, size) for n, size in zip(sizes, inputs.shape, strict=True)):
+        expected = ", ".join("any" if n is None else str(n) for n in sizes[1:])
+        expected = f"({'tiles' if on_lanes else 'batch'}, {expected})"
         raise PrunusError(f"inputs: found {tuple(inputs.shape)}, expected {expected}.")
-    if values.shape != connections.entries.shape or bias is not None and len(bias) != connections.shape[0]:
+    if values.shape != connections.entries.shape or (bias is not None and len(bias) != connections.shape[0]):
         raise PrunusError(
             f"values and bias: found {tuple(values.shape)} and {None if bias is None else tuple(bias.shape)}, "
             f"expected {tuple(connections.entries.shape)} and ({connections.shape[0]},) or none."
@@ -135,5 +134,5 @@ def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Con
     for name, tensor in (("values", values), ("bias", bias)):
         if tensor is not None and (tensor.dtype, tensor.device) != (inputs.dtype, inputs.device):
             raise PrunusError(
-                f"{name}: found {tensor.dtype} on {tensor.device}, expected {inputs.dtype} on {inputs.device} as inputs."
+                f"{name}: found {tensor.dtype} on {tensor.device}, and inputs of {inputs.dtype} on {inputs.device}."
             )

@@ -11,7 +11,7 @@ from prunus.errors import PrunusError
 from prunus.kernel.connections import LINES, address, block_size, blocks_of, ordered
 from prunus.kernel.parallel import run
 from prunus.kernel.products import gradient, product
-from prunus.kernel.vectors import LANES, LINE
+from prunus.kernel.vectors import LINE
 
 ROWS = 32  # that a worker takes at a time, at least
 
@@ -72,13 +72,13 @@ class LinearConnections:
         """See `Connections`."""
         return (self.shape[0],)
 
-    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None) -> Tensor:
+    def outputs(self, inputs: Tensor, values: Tensor, bias: Tensor | None, outputs: Tensor) -> None:
         """See `Connections`."""
-        return _multiplied(inputs, values, bias, self.forward, self.shape[0])
+        _multiply(outputs, inputs, values, bias, self.forward)
 
-    def input_gradients(self, gradients: Tensor, values: Tensor, size: tuple[int, ...]) -> Tensor:
+    def input_gradients(self, gradients: Tensor, values: Tensor, outputs: Tensor) -> None:
         """See `Connections`."""
-        return _multiplied(gradients, values, None, self.backward, self.shape[1])
+        _multiply(outputs, gradients, values, None, self.backward)
 
     def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
         """See `Connections`."""
@@ -97,16 +97,14 @@ class LinearConnections:
         return F.linear(inputs, weight, bias)
 
 
-def _multiplied(inputs: Tensor, values: Tensor, bias: Tensor | None, order: Order, rows: int) -> Tensor:
+def _multiply(outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | None, order: Order) -> None:
     """(tiles, columns, 16) -> (tiles, rows, 16)."""
-    tiles, columns = inputs.shape[:2]
-    outputs = inputs.new_empty(tiles, rows, LANES)
+    tiles, columns, rows = *inputs.shape[:2], outputs.shape[1]
     if outputs.numel():
         threads, blocks = torch.get_num_threads(), (len(order.starts) - 1) // rows
         counts = (tiles, rows, columns, blocks, _chunk(rows, threads))
         factors = (address(inputs), address(order.offsets), address(values), address(order.places))
         run(product, threads, *counts, outputs.data_ptr(), address(bias), *factors, order.starts.data_ptr())
-    return outputs
 
 
 def _chunk(rows: int, threads: int) -> int:

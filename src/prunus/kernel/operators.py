@@ -10,6 +10,7 @@ from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
 from prunus.kernel.lanes import into_lanes, out_of_lanes
 from prunus.kernel.matrices import LinearConnections
+from prunus.kernel.memory import workspace
 from prunus.kernel.vectors import LANES
 
 Layer = Callable[[Tensor, Tensor, Tensor | None, list[Tensor], list[int], bool], Tensor]
@@ -32,9 +33,9 @@ def _layer(name: str, kind: type[Connections]) -> Layer:
         numbers: list[int],
         on_lanes: bool,
     ) -> Tensor:
-        lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
-        outputs = kind.put_together(connections, numbers).outputs(lanes, values.contiguous(), bias)
-        return outputs if on_lanes else out_of_lanes(outputs, len(inputs))
+        lanes = inputs.contiguous() if on_lanes else into_lanes(inputs, "inputs")
+        batch = None if on_lanes else len(inputs)
+        return layer_outputs(kind.put_together(connections, numbers), lanes, values, bias, batch)
 
     @layer.register_fake
     def _(
@@ -63,7 +64,7 @@ def _layer(name: str, kind: type[Connections]) -> Layer:
         on_lanes: bool,
         wanted: list[bool],
     ) -> tuple[Tensor, Tensor, Tensor]:
-        lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
+        lanes = inputs.contiguous() if on_lanes else into_lanes(inputs, "inputs")
         batch = None if on_lanes else len(inputs)
         found = layer_gradients(kind.put_together(connections, numbers), gradients, lanes, values, batch, wanted)
         of_inputs, of_values, of_bias = (values.new_empty(0) if gradient is None else gradient for gradient in found)
@@ -101,14 +102,25 @@ def _layer(name: str, kind: type[Connections]) -> Layer:
     return layer
 
 
+def layer_outputs(
+    connections: Connections, lanes: Tensor, values: Tensor, bias: Tensor | None, batch: int | None
+) -> Tensor:
+    """Outputs; lanes where there is no `batch`."""
+    size = (len(lanes), *connections.output_size(tuple(lanes.shape[1:-1])), LANES)
+    outputs = torch.empty(size) if batch is None else workspace("outputs", *size)
+    connections.outputs(lanes, values.contiguous(), bias, outputs)
+    return outputs if batch is None else out_of_lanes(outputs, batch)
+
+
 def layer_gradients(
     connections: Connections, gradients: Tensor, lanes: Tensor, values: Tensor, batch: int | None, wanted: list[bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those gradients of inputs, values and bias that are `wanted`; of lanes where there is no `batch`."""
-    gradients = gradients.contiguous() if batch is None else into_lanes(gradients)
+    gradients = gradients.contiguous() if batch is None else into_lanes(gradients, "gradients")
     of_inputs, of_values, of_bias = None, None, None
     if wanted[0]:
-        of_inputs = connections.input_gradients(gradients, values.contiguous(), tuple(lanes.shape[1:-1]))
+        of_inputs = torch.empty(lanes.shape) if batch is None else workspace("outputs", *lanes.shape)
+        connections.input_gradients(gradients, values.contiguous(), of_inputs)
         of_inputs = of_inputs if batch is None else out_of_lanes(of_inputs, batch)
     if wanted[1] or wanted[2]:
         of_values, of_bias = connections.value_gradients(gradients, lanes, wanted[2])

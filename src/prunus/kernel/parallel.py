@@ -53,7 +53,7 @@ def _start() -> Callable[[int, Any, int, int], object]:
     except (OSError, AttributeError):
         return _start_threads
     start.argtypes, start.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-    return start  # type: ignore[no-any-return]
+    return start
 
 
 def _start_threads(address: int, numbers: Any, workers: int, _: int) -> None:

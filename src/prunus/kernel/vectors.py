@@ -8,10 +8,9 @@ from itertools import product
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
 from numba.core.errors import RequireLiteralValue
-from numba.extending import intrinsic
 
 LANES = 16  # floats of a line
 LINE = 4 * LANES  # bytes
@@ -21,6 +20,11 @@ COUNTERS = 2  # that stand at zero before the numbers a kernel is called with
 I32, I64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 QUAD = ir.VectorType(FLOAT, 4)
+
+
+def intrinsic(function: Any) -> Any:
+    """numba's, which a type checker need not understand."""
+    return extending.intrinsic(function)
 
 
 @intrinsic
@@ -49,7 +53,7 @@ def integer(typing: Any, address: Any, place: Any) -> Any:
     """The int64 at a place of an array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_at(builder, *arguments, I64, 8))
+        return builder.load(_at(builder, arguments[0], arguments[1], I64, 8))
 
     return types.int64(types.int64, types.int64), generate
 
@@ -61,7 +65,7 @@ def number(typing: Any, address: Any, place: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         result = cgutils.alloca_once_value(builder, FLOAT(0))
         with builder.if_then(_is_some(builder, arguments[0])):
-            builder.store(builder.load(_at(builder, *arguments, FLOAT, 4)), result)
+            builder.store(builder.load(_at(builder, arguments[0], arguments[1], FLOAT, 4)), result)
         return builder.load(result)
 
     return types.float32(types.int64, types.int64), generate
@@ -72,7 +76,7 @@ def put(typing: Any, address: Any, place: Any, value: Any) -> Any:
     """Write a float at a place of an array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _at(builder, *arguments[:2], FLOAT, 4))
+        builder.store(arguments[2], _at(builder, arguments[0], arguments[1], FLOAT, 4))
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.float32), generate
@@ -230,7 +234,9 @@ def copy_lines(typing: Any, target: Any, source: Any, step: Any, count: Any) -> 
 
 
 @intrinsic
-def transpose(typing: Any, target: Any, target_step: Any, written: Any, source: Any, source_step: Any, read: Any) -> Any:
+def transpose(
+    typing: Any, target: Any, target_step: Any, written: Any, source: Any, source_step: Any, read: Any
+) -> Any:
     """Write as lines the columns of 16 lines, of which `read` are there and the rest are zero, and `written` wanted."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

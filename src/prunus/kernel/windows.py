@@ -36,7 +36,7 @@ def convolution(pointer: Any) -> Any:
         order,
         starts,
     ) = numbers[11:]
-    channels, high, wide, stride_down, stride_right, top, left, lines, columns, inputs, bands = image
+    channels, high, wide, stride_down, stride_right, _, _, lines, columns, inputs, bands = image
     worker = memory + taken(pointer, 1) * memory_size
     entries = (offsets, values, order)
     sums = worker + channels * lines * stride_right * columns * LINE
@@ -99,7 +99,7 @@ def window_gradient(pointer: Any) -> Any:
         offsets,
         starts,
     ) = numbers[11:]
-    channels, high, wide, stride_down, stride_right, top, left, lines, columns, inputs, bands = image
+    channels, high, wide, stride_down, stride_right, _, _, lines, columns, inputs, bands = image
     down = stride_right * columns * LINE
     while True:
         part = taken(pointer, 0)
