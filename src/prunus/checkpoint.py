@@ -71,22 +71,26 @@ def read_drawn(path: str | os.PathLike[str]) -> dict[str, Drawn]:
     try:
         stated = json.loads(text)
         if not isinstance(stated, dict) or not all(map(_is_statement, stated.values())):
-            raise ValueError("expected names with a kind, a seed, a stream and a scale each")
-        return {name: Drawn(*statement) for name, statement in stated.items()}
+            raise ValueError("expected names with a kind, a seed, a stream and parameters each")
+        return {name: Drawn.stated(*statement) for name, statement in stated.items()}
     except (ValueError, RecursionError) as error:
         reason = str(error).rstrip(".") or "it is nested too deep"
         raise FormatError(f"{os.fspath(path)}: its metadata '{DRAWN}' cannot be read: {reason}.") from None
 
 
 def _is_statement(value: object) -> bool:
-    return isinstance(value, list) and [type(part) for part in value] == [str, int, int, float]
+    return (
+        isinstance(value, list)
+        and [type(part) for part in value[:3]] == [str, int, int]
+        and {type(part) for part in value[3:]} <= {int, float}
+    )
 
 
 def drawn_metadata(drawn: Mapping[str, Drawn]) -> dict[str, str]:
     """What to give `write_weights` as metadata, so that `read_drawn` knows how tensors were drawn."""
     if not drawn:
         return {}
-    return {DRAWN: json.dumps({name: [one.kind, one.seed, one.stream, one.scale] for name, one in drawn.items()})}
+    return {DRAWN: json.dumps({name: one.statement() for name, one in drawn.items()})}
 
 
 def write_weights(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from prunus import pack
+from prunus.distribution import SignedConstant
 from prunus.errors import FormatError
 from prunus.testing.mutants import mutants
 
@@ -22,9 +23,9 @@ def test_damaged_files_are_refused_or_read_as_they_were(effort: str, tmp_path: P
         "indices": torch.arange(50),
         "mask": weight > 1,
         "twin": weight > 1,
-        "drawn": torch.where(weight > 1, pack.Drawn(seed=9, scale=0.25).values((30, 40)), 0),
+        "drawn": torch.where(weight > 1, pack.Drawn(SignedConstant(0.25), seed=9).values((30, 40)), 0),
     }
-    drawn = {"drawn": pack.Drawn(seed=9, scale=0.25)}
+    drawn = {"drawn": pack.Drawn(SignedConstant(0.25), seed=9)}
     codecs = {"pruned": pack.RelativeIndex(), "quantised": pack.RelativeIndex(huffman=True)}
     codecs = codecs if effort == "fast" else {}
     written = pack.write(path, tensors, effort=effort, codecs=codecs, drawn=drawn)  # type: ignore[arg-type]

@@ -8,10 +8,13 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import prunus as library
-from prunus.checkpoint import read_metadata
+from prunus import pack
+from prunus.checkpoint import read_drawn, read_metadata
 from prunus.data import load
 from prunus.evaluation import evaluate
 from prunus.mask import Mask
+from prunus.recipe import random_network
+from prunus.store import Store
 
 from .refusals import refused
 
@@ -51,13 +54,23 @@ def test_a_trained_network(prunus, trained, options, suffix):
     assert found["bound"] > 0
     assert 0 < found["solve_seconds"] < found["seconds"]
     assert found["file_bytes"] == Path(output).stat().st_size
+    assert found["dense_bytes"] == 4 * found["target_weights"]
+    assert found["ratio"] == found["dense_bytes"] / found["file_bytes"]
+    assert list(read_drawn(output)) == list(kept)
+    if suffix == ".safetensors":  # as large as the random network; packed, a seed and a mask
+        assert prunus("pack", output, "packed.prunus", "--effort", "fast").code == 0
+        assert all(map(torch.equal, library.load("packed.prunus").parameters(), network.parameters()))
+        assert pack.drawn("packed.prunus") == read_drawn(output)
+        output = "packed.prunus"
+    assert Path(output).stat().st_size < found["dense_bytes"]
     assert read_metadata(output)["seed"] == "3"
 
 
 def test_the_table(prunus, trained):
     outcome = prunus("approximate", "w.safetensors", *OPTIONS, "--data", "digits", "-o", "random.safetensors")
     assert outcome.code == 0, outcome.err
-    for words in ("1,012,200", "20.00", "test error", "met within 0.02", "(certified)"):
+    file_bytes = Path("random.safetensors").stat().st_size
+    for words in ("1,012,200", "20.00", "202,440", f"{file_bytes:,}", "test error", "met within 0.02", "(certified)"):
         assert words in outcome.out
     assert outcome.out.count("%") == 3  # the target's error, that of what runs, and the share within epsilon
 
@@ -83,6 +96,18 @@ def test_the_same_seed_gives_the_same_file(prunus, trained):
     assert one == same != other
 
 
+def test_what_it_takes_is_kept_for_a_report(prunus, trained, monkeypatch):
+    monkeypatch.setattr(random_network, "TARGETS", 500)
+    outcome = prunus("approximate", "w.safetensors", *OPTIONS, "-o", "random.prunus", "--store", "store")
+    assert outcome.code == 0, outcome.err
+    assert "prunus report store -o page.html" in outcome.out
+    studies = {study["kind"]: study for study in Store("store").studies()}
+    assert studies.keys() == {"charts", "table"}
+    assert studies["charts"]["title"] == "A random network contains w.safetensors"
+    assert prunus("report", "store", "-o", "page.html", "--json").json["runs"] == 9
+    assert prunus("lineage", "store").out.count("approximated seed") == 3
+
+
 @pytest.mark.parametrize(
     ("target", "options", "words"),
     [
@@ -97,6 +122,7 @@ def test_the_same_seed_gives_the_same_file(prunus, trained):
         ("w.safetensors", ("--model", "fc-500"), "unexpected fc1.bias"),
         ("w.safetensors", ("--data", "mnits"), "did you mean 'mnist'?"),
         ("w.safetensors", ("-o", "out.zip"), "must end in .safetensors"),
+        ("w.safetensors", ("--store", "."), "not a store and not an empty folder"),
         ("bare.safetensors", (), "give the model"),
     ],
 )

@@ -73,7 +73,7 @@ def test_weights():
     with pytest.raises(PrunusError, match=r"no weights can be drawn from \[1, 1\]"):
         Uniform(1, 1)
     with pytest.raises(PrunusError, match="hyperbolic weights need"):
-        Hyperbolic(0, 3)
+        Hyperbolic(1, 0)
     with pytest.raises(PrunusError, match="more than 268,435,456 weights"):
         approximate(perceptron(2000, 2000), 70, 0.1)
 

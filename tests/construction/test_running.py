@@ -140,7 +140,7 @@ def test_the_network_is_its_seed():
     assert first.equal(draws.uniform(1, 0, (36, 6), -1, 1))
     assert second.equal(draws.uniform(1, 1, (4, 36), -1, 1))
     assert one.mask == same.mask
-    assert one.drawn == {"seed": "1", "weights": str(Uniform(-1.0, 1.0)), "structure": "diamond", "items": "6"}
+    assert one.metadata == {"seed": "1", "weights": str(Uniform(-1.0, 1.0)), "structure": "diamond", "items": "6"}
 
 
 def test_the_target_and_the_network_stay_as_they_are():

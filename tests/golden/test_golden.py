@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from prunus import pack
+from prunus.distribution import Hyperbolic, SignedConstant, Uniform
 
 HERE = Path(__file__).parent
 CODECS = {
@@ -20,11 +21,17 @@ CODECS = {
     "relative-index-huffman": pack.RelativeIndex(bits=5, huffman=True),
     "range": pack.Ranged(),
     "mixing": pack.Mixed(),
-    "drawn": pack.Drawn(seed=7, stream=3, scale=0.1),  # half of what is +-0.1 among the tensors
+    "drawn": pack.Drawn(SignedConstant(0.1), seed=7, stream=3),  # half of what is +-0.1 among the tensors
 }
-WRITTEN_TODAY = [f"1-{codec}" for codec in CODECS]
+DRAWN = {  # the distributions that came later, in a file of its own
+    "uniform": pack.Drawn(Uniform(-0.3, 0.7), 7, 3),
+    "hyperbolic": pack.Drawn(Hyperbolic(0.7, 9), 7, 4),
+}
+DISTRIBUTIONS = "1-drawn-distributions"
+WRITTEN_TODAY = [*(f"1-{codec}" for codec in CODECS), DISTRIBUTIONS]
 # sha256 over name, dtype, shape and bytes of every tensor
 DECODED = "5569b41f16b24331845a57704df649ef94f8de222af66576d9ac606e7e879d95"
+DECODED_DISTRIBUTIONS = "6611a64e9f301efe9a874bab1de6366fb99117c7871f4610e5b14b75eff29202"
 
 
 def pseudorandom(count: int) -> np.ndarray:
@@ -70,6 +77,14 @@ def tensors() -> dict[str, torch.Tensor]:
     }
 
 
+def drawn_tensors() -> dict[str, torch.Tensor]:
+    """Drawn, with most entries zero and one that was changed."""
+    kept = torch.from_numpy((pseudorandom(4000) % 9 == 0).reshape(40, 100))
+    found = {name: torch.where(kept, one.values((40, 100)), 0) for name, one in DRAWN.items()}
+    found["uniform"][3, 5] = 1.5
+    return found
+
+
 def digest(found: dict[str, torch.Tensor]) -> str:
     total = hashlib.sha256()
     for name, tensor in found.items():
@@ -79,30 +94,34 @@ def digest(found: dict[str, torch.Tensor]) -> str:
     return total.hexdigest()
 
 
-def write(path: Path, codec: pack.Codec) -> None:
-    some = tensors()
-    metadata = {"format": "pt"}
-    pack.write(path, some, codecs=dict.fromkeys(some, codec), model="lenet-300-100", metadata=metadata)
+def write(path: Path, name: str) -> None:
+    if name == DISTRIBUTIONS:
+        some, codecs = drawn_tensors(), DRAWN
+    else:
+        some = tensors()
+        codecs = dict.fromkeys(some, CODECS[name.removeprefix("1-")])
+    pack.write(path, some, codecs=codecs, model="lenet-300-100", metadata={"format": "pt"})
 
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.prunus")), ids=lambda path: path.stem)
 def test_every_file_ever_written_is_read(path: Path) -> None:
-    assert digest(pack.read(path)) == DECODED
+    assert digest(pack.read(path)) == (DECODED_DISTRIBUTIONS if path.stem == DISTRIBUTIONS else DECODED)
     assert pack.peek(path) == pack.Label(1, "lenet-300-100", {"format": "pt"})
 
 
 @pytest.mark.parametrize("name", WRITTEN_TODAY)
 def test_todays_bytes(name: str, tmp_path: Path) -> None:
-    write(tmp_path / "a.prunus", CODECS[name.removeprefix("1-")])
+    write(tmp_path / "a.prunus", name)
     assert (tmp_path / "a.prunus").read_bytes() == (HERE / f"{name}.prunus").read_bytes()
 
 
 def test_the_tensors_are_those_that_were_written() -> None:
     assert digest(tensors()) == DECODED
+    assert digest(drawn_tensors()) == DECODED_DISTRIBUTIONS
 
 
 if __name__ == "__main__":
     for name in WRITTEN_TODAY:
         if not (HERE / f"{name}.prunus").exists():
-            write(HERE / f"{name}.prunus", CODECS[name.removeprefix("1-")])
-    print(digest(tensors()))
+            write(HERE / f"{name}.prunus", name)
+    print(digest(tensors()), digest(drawn_tensors()))

@@ -3,14 +3,17 @@ import pytest
 
 from prunus.code.bits import Unsigned
 from prunus.code.histogram import entropy
+from prunus.distribution import Hyperbolic, Uniform
 from prunus.errors import FormatError
 from prunus.pack import Codec, Drawn, Mixed, Ranged, Raw, RelativeIndex
 from prunus.pack.codec import CODECS, by_id
 from prunus.pack.codec.order import change, undo
 from prunus.testing import check_codec
 
+MORE = (Drawn(Uniform(-0.5, 2.0), 5).faster(), Drawn(Hyperbolic(0.7, 9), 5).faster())
 
-@pytest.mark.parametrize("codec", [*CODECS, Drawn("uniform", 5).faster()], ids=lambda codec: codec.name)
+
+@pytest.mark.parametrize("codec", [*CODECS, *MORE], ids=lambda codec: codec.name)
 def test_contract(codec: Codec) -> None:
     check_codec(codec, alterations=4)
 

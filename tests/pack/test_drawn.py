@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from prunus import pack
+from prunus import draws, pack
 from prunus.checkpoint import DRAWN, drawn_metadata, read_drawn, read_metadata, write_weights
+from prunus.distribution import Hyperbolic, SignedConstant, Symmetric, Uniform
 from prunus.errors import FormatError, PrunusError
 from prunus.pack import Drawn
 from prunus.pack.elements import to_integers
@@ -18,9 +19,14 @@ from prunus.pack.syntax import varint
 from .specification.drawn import words
 from .specification.file import read as read_by_the_specification
 
-UNIFORM = Drawn("uniform", 5, 2, 0.3)
-CONSTANT = Drawn("signed-constant", 2**63 - 1, 2**32 + 1, 0.05)
-HALF = Drawn("signed-constant", 1, 0, 0.25)  # exact in bfloat16, so held in 16 bits
+SYMMETRIC = Drawn(Symmetric(0.3), 5, 2)
+CONSTANT = Drawn(SignedConstant(0.05), 2**63 - 1, 2**32 + 1)
+HALF = Drawn(SignedConstant(0.25), 1)  # exact in bfloat16, so held in 16 bits
+UNIFORM = Drawn(Uniform(-0.61, 0.37), 5, 2)
+HYPERBOLIC = Drawn(Hyperbolic(0.7, 8), 2**40, 1)
+KINDS = {"symmetric": SYMMETRIC, "constant": CONSTANT, "half": HALF, "uniform": UNIFORM, "hyperbolic": HYPERBOLIC}
+
+NAN, INFINITY = float("nan"), float("inf")
 
 
 def masked(drawn: Drawn, density: float, shape: tuple[int, ...] = (40, 90)) -> torch.Tensor:
@@ -30,16 +36,22 @@ def masked(drawn: Drawn, density: float, shape: tuple[int, ...] = (40, 90)) -> t
 
 def test_values_are_those_of_the_words() -> None:
     row = [word for word, _ in zip(words(5, 2), range(300), strict=False)]
-    uniform = [np.float32(0.3 - 0.6 * ((word >> 8) / 2**24)) for word in row]
-    assert UNIFORM.values((3, 100)).flatten().tolist() == uniform
-    constant = Drawn("signed-constant", 5, 2, 0.3).values((300,))
+    symmetric = [np.float32(0.3 - 0.6 * ((word >> 8) / 2**24)) for word in row]
+    assert SYMMETRIC.values((3, 100)).flatten().tolist() == symmetric
+    constant = Drawn(SignedConstant(0.3), 5, 2).values((300,))
     assert constant.tolist() == [np.float32(-0.3 if word >> 31 else 0.3) for word in row]
-    assert torch.equal(constant.sign(), UNIFORM.values((300,)).sign())
-    assert torch.equal(UNIFORM.values((20,), first=70), UNIFORM.values((300,))[70:90])
+    assert torch.equal(constant.sign(), SYMMETRIC.values((300,)).sign())
+    uniform = [np.float32(-0.61 + (0.37 + 0.61) * ((word >> 8) / 2**24)) for word in row]
+    assert UNIFORM.values((3, 100)).flatten().tolist() == uniform
+    hyperbolic = Drawn(Hyperbolic(0.7, 8), 5, 2).values((300,))
+    sizes = [(-1) ** word * 0.7 * 2 ** (-8 * (word >> 8) / 2**24) for word in row]
+    assert hyperbolic.tolist() == pytest.approx(sizes, rel=6e-8)  # half a step of single precision
+    for drawn in KINDS.values():
+        assert torch.equal(drawn.values((20,), first=70), drawn.values((300,))[70:90])
 
 
 @pytest.mark.parametrize("effort", ["fast", "best"])
-@pytest.mark.parametrize("drawn", [UNIFORM, CONSTANT, HALF], ids=["uniform", "constant", "half"])
+@pytest.mark.parametrize("drawn", KINDS.values(), ids=KINDS)
 def test_it_takes_a_bit_an_entry_or_less_and_is_drawn_again(drawn: Drawn, effort: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.prunus"
     weight, sparse = masked(drawn, 0.5), masked(drawn, 0.02)
@@ -62,7 +74,15 @@ def test_it_takes_a_bit_an_entry_or_less_and_is_drawn_again(drawn: Drawn, effort
 
 
 @pytest.mark.parametrize(
-    "claim", [Drawn("uniform", 6, 2, 0.3), Drawn("uniform", 5, 3, 0.3), Drawn("uniform", 5, 2, 0.3000001), HALF]
+    "claim",
+    [
+        Drawn(Uniform(-0.61, 0.37), 6, 2),
+        Drawn(Uniform(-0.61, 0.37), 5, 3),
+        Drawn(Uniform(-0.61, 0.371), 5, 2),
+        SYMMETRIC,
+        HYPERBOLIC,
+        HALF,
+    ],
 )
 def test_a_claim_that_is_not_true_does_no_harm(claim: Drawn, tmp_path: Path) -> None:
     tensors = {"weight": masked(UNIFORM, 0.1)}
@@ -89,28 +109,85 @@ def test_of_a_tensor_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("uniforn",), "unknown kind of draws 'uniforn', did you mean 'uniform'"),
-        (("uniform", -1), "a seed must be at least 0 and below 2\\*\\*63, found -1"),
-        (("uniform", 0, 2**63), "a stream must be at least 0"),
-        (("uniform", 0, 0, float("nan")), "a scale must be from 2\\*\\*-100 to 2\\*\\*100, found nan"),
-        (("uniform", 0, 0, float("inf")), "a scale must be"),
+        (("uniforn", 0, 0, 0.5), "unknown kind of draws 'uniforn', did you mean 'uniform'"),
+        (("uniform", -1, 0, 0.5), "a seed must be at least 0 and below 2\\*\\*63, found -1"),
+        (("uniform", 0, 2**63, 0.5), "a stream must be at least 0"),
+        (("uniform", 0, 0, NAN), "a scale must be from 2\\*\\*-100 to 2\\*\\*100, found nan"),
+        (("signed-constant", 0, 0, NAN), "a scale must be"),
+        (("uniform", 0, 0, INFINITY), "a scale must be"),
         (("uniform", 0, 0, -0.5), "a scale must be"),
         (("uniform", 0, 0, 0.0), "a scale must be"),
+        (("uniform", 0, 0), "draws of kind 'uniform' take scale, found \\(\\)"),
+        (("uniform", 0, 0, -0.5, 0.5), "take scale, found"),
+        (("interval", 0, 0, 0.5), "draws of kind 'interval' take low and high, found \\(0.5,\\)"),
+        (("interval", 0, 0, 0.5, 0.5), "no weights can be drawn from \\[0.5, 0.5\\], expected low < high"),
+        (("interval", 0, 0, 0.5, NAN), "expected low < high"),
+        (("interval", 0, 0, -INFINITY, 0.5), "an end of a range must be 0 or from 2\\*\\*-60 to .* found -inf"),
+        (("interval", 0, 0, -0.5, INFINITY), "an end of a range must be"),
+        (("interval", 0, 0, 0.0, 2.0**101), "an end of a range must be"),
+        (("interval", 0, 0, -(2.0**-61), 0.5), "an end of a range must be"),
+        (("hyperbolic", 0, 0, 0.5, 3.0), "take high and octaves, found \\(0.5, 3.0\\)"),
+        (("hyperbolic", 0, 0, 0.5, 0), "1 octave or more, .* found 0 octaves below 0.5"),
+        (("hyperbolic", 0, 0, 1.0, 101), "end at 2\\*\\*-100 or above: found 101 octaves below 1"),
+        (("hyperbolic", 0, 0, 1.0, 2**63), "hyperbolic weights need"),
+        (("hyperbolic", 0, 0, NAN, 3), "a high must be from"),
+        (("hyperbolic", 0, 0, -1.0, 3), "a high must be from"),
     ],
 )
 def test_what_cannot_be_drawn(arguments: Any, message: str) -> None:
     with pytest.raises(PrunusError, match=message):
-        Drawn(*arguments)
+        Drawn.stated(*arguments)
+
+
+def test_the_smallest_values_are_not_subnormal(monkeypatch: pytest.MonkeyPatch) -> None:
+    word = 0
+    monkeypatch.setattr(draws, "words", lambda *_, **__: np.array([word], np.uint32))
+    smallest = 2.0**-60
+    word = 2**31  # the middle, where all but the last bits of the two ends cancel
+    assert Uniform(-smallest, smallest * (1 + 2**-51)).draw(0, 0, (1,)).item() == 2.0**-112
+    assert Uniform(-smallest, smallest).draw(0, 0, (1,)).item() == 0
+    word = 2**8
+    assert Uniform(0.0, smallest).draw(0, 0, (1,)).item() == 2.0**-84
+    word = 2**32 - 2
+    assert 2.0**-100 <= Hyperbolic(1.0, 100).draw(0, 0, (1,)).item() < 1.001 * 2.0**-100
+    word = 2**31 + 2**8
+    assert Symmetric(2.0**-100).draw(0, 0, (1,)).item() == -(2.0**-123)
+
+
+def test_as_whole_numbers_or_not_it_is_the_same() -> None:
+    whole, real = Drawn(Uniform(-1, 1), 3), Drawn(Uniform(-1.0, 1.0), 3)
+    array = np.eye(5, dtype=np.uint32)
+    assert whole.encode(array) == real.encode(array)
+    assert whole.statement() == real.statement() == ["interval", 3, 0, -1.0, 1.0]
+    assert [type(part) for part in whole.statement()] == [str, int, int, float, float]
 
 
 def head(kind: int = 0, seed: int = 0, stream: int = 0, scale: float = 1.0, codec: int = 4) -> bytes:
     return bytes([kind]) + varint(seed) + varint(stream) + struct.pack("<d", scale) + bytes([codec])
 
 
+def interval(low: float, high: float) -> bytes:
+    return bytes([2]) + varint(0) + varint(0) + struct.pack("<dd", low, high) + bytes([4])
+
+
+def hyperbolic(high: float, octaves: int) -> bytes:
+    return bytes([3]) + varint(0) + varint(0) + struct.pack("<d", high) + varint(octaves) + bytes([4])
+
+
 @pytest.mark.parametrize(
     ("altered", "message"),
     [
-        (head(kind=2), "unknown kind 2 of draws"),
+        (head(kind=4), "unknown kind 4 of draws"),
+        (interval(0.5, -0.5), "expected low < high"),
+        (interval(NAN, 0.5), "expected low < high"),
+        (interval(0.5, INFINITY), "an end of a range must be"),
+        (interval(-1e-30, 1.0), "an end of a range must be"),
+        (interval(-0.5, 0.5)[:12], "cut short"),
+        (hyperbolic(1.0, 101), "end at 2\\*\\*-100 or above"),
+        (hyperbolic(1.0, 2**63 - 1), "end at 2\\*\\*-100 or above"),
+        (hyperbolic(1.0, 0), "1 octave or more"),
+        (hyperbolic(INFINITY, 3), "a high must be from"),
+        (hyperbolic(1.0, 3)[:-2], "cut short"),
         (head(seed=2**63), "an integer that no writer produces"),
         (head(stream=2**63), "an integer that no writer produces"),
         (head(scale=float("nan")), "a scale must be from"),
@@ -130,9 +207,9 @@ def test_hostile_heads(altered: bytes, message: str) -> None:
 
 
 def test_safetensors_say_how_they_were_drawn(tmp_path: Path) -> None:
-    said = {"a": UNIFORM, "b": Drawn("signed-constant", 3, 1, 1 / 3)}
+    said = {**KINDS, "third": Drawn(SignedConstant(1 / 3), 3, 1)}
     path = tmp_path / "a.safetensors"
-    write_weights(path, {"a": torch.ones(2), "b": torch.ones(2)}, {"model": "lenet-5", **drawn_metadata(said)})
+    write_weights(path, {name: torch.ones(2) for name in said}, {"model": "lenet-5", **drawn_metadata(said)})
     assert read_drawn(path) == said
     assert read_metadata(path)["model"] == "lenet-5"
     write_weights(path, {"a": torch.ones(2)}, drawn_metadata({}))
@@ -154,6 +231,14 @@ def test_safetensors_say_how_they_were_drawn(tmp_path: Path) -> None:
         '{"a": ["uniform", 0, 0, NaN]}',
         '{"a": ["uniform", 0, 0, 1e999]}',
         '{"a": ["normal", 0, 0, 0.5]}',
+        '{"a": ["uniform", 0, 0, 1]}',
+        '{"a": ["uniform", 0, 0, [0.5]]}',
+        '{"a": ["interval", 0, 0, 0.5]}',
+        '{"a": ["interval", 0, 0, 0.5, -0.5]}',
+        '{"a": ["interval", 0, 0, -1e999, 0.5]}',
+        '{"a": ["hyperbolic", 0, 0, 0.5, true]}',
+        '{"a": ["hyperbolic", 0, 0, 0.5, 1.5]}',
+        '{"a": ["hyperbolic", 0, 0, 0.5, 99999999999999999999]}',
         '{"a": ["uniform", 0, 99999999999999999999, 0.5]}',
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from prunus import pack
+from prunus.distribution import SignedConstant, Symmetric
 from prunus.errors import PrunusError
 from prunus.pack.elements import ELEMENTS, to_integers, to_tensor, widen
 
@@ -23,8 +24,8 @@ CODECS = {
     "huffman": pack.RelativeIndex(huffman=True),
     "range": pack.Ranged(),
     "mixing": pack.Mixed(),
-    "drawn": pack.Drawn(seed=1, scale=0.1),
-    "drawn, uniform, quick": pack.Drawn("uniform", 2, 3, scale=1.0).faster(),
+    "drawn": pack.Drawn(SignedConstant(0.1), seed=1),
+    "drawn, uniform, quick": pack.Drawn(Symmetric(1.0), 2, 3).faster(),
 }
 
 

@@ -6,7 +6,7 @@ from prunus.report.page import write_page
 from prunus.store import Store
 
 from .browser import Tab, installed, running
-from .pieces import keep_connection, keep_table, keep_tickets
+from .pieces import keep_charts, keep_connection, keep_table, keep_tickets
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ def full(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("full") / "store")
     keep_tickets(store)
     keep_connection(store)
+    keep_charts(store)
     keep_table(store)
     return store
 

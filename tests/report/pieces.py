@@ -133,3 +133,16 @@ def keep_table(store: Store, title: str = "Sanity checks") -> dict:
     }
     store.keep_study(study)
     return study
+
+
+def keep_charts(store: Store, title: str = "Errors") -> dict:
+    """A chart of a line over three runs and one that was calculated."""
+    runs = [made(store, Drawn(Task(), seed)) for seed in (0, 1, 2)]
+    lines = [
+        {"name": "measured", "runs": runs, "points": [[4, [0.25, 0.5, 0.125]], [8, [0.01, 0.02, 0.03]]]},
+        {"name": "proven", "runs": [], "points": [[4, [0.75]], [8, [0.075]], [100, [1e-8]]]},
+    ]
+    chart = {"title": "Error against items", "note": "Caption.", "x": "items", "y": "error", "lines": lines}
+    study = {"kind": "charts", "title": title, "note": "Lead.", "charts": [chart]}
+    store.keep_study(study)
+    return study

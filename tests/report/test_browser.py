@@ -4,7 +4,7 @@ import numpy as np
 
 from prunus.report.page import render, write_page
 
-from .pieces import CONTROLS, SIDE, keep_connection, keep_table, keep_tickets
+from .pieces import CONTROLS, SIDE, keep_charts, keep_connection, keep_table, keep_tickets
 from .test_page import HOSTILE
 
 FIRST = "document.querySelector('figure')"
@@ -108,6 +108,7 @@ def test_every_line_band_point_and_picture_is_drawn(shown):
         ["What the first layer looks at", 0, 0, 0, rounds - 1],
         ["Instability", 4, 4, 12, 0],
         *(["Paths on " + split + ", " + density, 3, 3, 15, 0] for density, split in kinds),
+        ["Error against items", 2, 1, 5, 0],
     ]
 
 
@@ -145,6 +146,7 @@ def test_light_is_legible(shown):
 def test_a_phone_in_the_dark_shows_everything_and_scrolls_one_way_only(tab, store, tmp_path):
     keep_tickets(store, HOSTILE + "w" * 200, note="w" * 300)
     keep_connection(store)
+    keep_charts(store, "w" * 200)
     keep_table(store, "w" * 200)
     write_page(store, tmp_path / "page.html")
     tab.look(width=360, dark=True, touch=True)

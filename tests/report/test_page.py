@@ -11,7 +11,7 @@ import pytest
 from prunus.errors import FormatError, PrunusError
 from prunus.report.page import render
 
-from .pieces import Drawn, Task, Trained, keep_connection, keep_table, keep_tickets, made
+from .pieces import Drawn, Task, Trained, keep_charts, keep_connection, keep_table, keep_tickets, made
 
 HOSTILE = "</script><img src=x onerror=alert(1)>{{ 7 * 7 }}<a href='http://127.0.0.1/x'>"
 
@@ -75,6 +75,8 @@ def test_numbers_are_in_the_tables(page):
     assert "98.00 (97.88 to 98.00)" not in text
     assert "97.88 (97.75 to 98.00)" in text  # dense: errors 2, 2.125 and 2.25
     assert "97.25 ± 0.125" in text
+    assert "0.2917 (0.125 to 0.5)" in text  # of the chart
+    assert "1e-08" in text
 
 
 def test_names_from_the_store_stay_text(store):
@@ -82,6 +84,7 @@ def test_names_from_the_store_stay_text(store):
     tickets["rounds"][1]["controls"][HOSTILE] = tickets["rounds"][1]["runs"]
     store.keep_study(tickets | {"title": "other"})
     keep_connection(store, HOSTILE)
+    keep_charts(store, HOSTILE)
     keep_table(store, HOSTILE)
     hostile = {"kind": "<b onerror=alert(1)>", "title": HOSTILE}
     (store.path / "studies" / "written-by-hand.json").write_text(json.dumps(hostile))
@@ -170,6 +173,18 @@ def changed(study, path, value):
         (keep_connection, ["points"], [], "points is empty"),
         (keep_connection, ["points", 0, "step"], True, "step is True, expected a finite number"),
         (keep_connection, ["points", 0], {"step": 1}, "density is missing"),
+        (keep_charts, ["charts"], [], "no run stands behind any line"),
+        (keep_charts, ["charts", 0, "lines", 1, "points"], [], "points is empty"),
+        (keep_charts, ["charts", 0, "lines", 0, "runs", 1], "elsewhere", "'elsewhere' is not in the store"),
+        (
+            keep_charts,
+            ["charts", 0, "lines", 0, "points", 1, 1],
+            [1, 2],
+            "has 2 values, expected one for each of 3 runs",
+        ),
+        (keep_charts, ["charts", 0, "lines", 1, "points", 0], [4], "1 is missing"),
+        (keep_charts, ["charts", 0, "lines", 1, "points", 0, 1, 0], "1", "expected a finite number"),
+        (keep_charts, ["charts", 0, "x"], 3, "x is 3, expected text"),
         (keep_table, ["rows", 0], [1], "row 0 has 1 cells for 3 columns"),
         (keep_table, ["rows", 0, 1, "spread"], float("inf"), "spread is inf, expected a finite number"),
         (keep_table, ["title"], {}, "title is {}, expected text"),

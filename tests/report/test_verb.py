@@ -13,7 +13,7 @@ def test_it_writes_the_page_and_counts(full, page, tmp_path, capsys):
     assert (tmp_path / "found.html").read_bytes() == page.read_bytes()
     assert json.loads(capsys.readouterr().out) == {
         "store": str(full.path),
-        "studies": 3,
+        "studies": 4,
         "runs": len(full.runs()),
         "file_bytes": page.stat().st_size,
     }

@@ -32,7 +32,7 @@ def test_kaiming(name: str, fan_in: int, density: float) -> None:
 
 def test_a_smaller_density_makes_weights_larger() -> None:
     """The authors' own code divides by what is removed: 4 / 3 here, instead of 4."""
-    full, quarter = (Start(density=density).drawn(SHAPES)["fc"].scale for density in (1.0, 0.25))
+    full, quarter = (Start(density=density).drawn(SHAPES)["fc"].distribution.scale for density in (1.0, 0.25))
     assert (quarter / full) ** 2 == pytest.approx(4)
 
 

@@ -14,7 +14,7 @@ from prunus.construction.linear import linear, linear_by_row
 from prunus.construction.network import approximate
 from prunus.construction.plain import fully_connected
 from prunus.construction.result import Construction
-from prunus.construction.sampling import Hyperbolic, Uniform
+from prunus.distribution import Hyperbolic, Uniform
 
 __all__ = [
     "Construction",

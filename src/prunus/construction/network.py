@@ -16,7 +16,8 @@ from prunus.construction.linear import linear
 from prunus.construction.parts import RandomNetwork
 from prunus.construction.reading import read_chain
 from prunus.construction.result import Construction, Step
-from prunus.construction.sampling import Distribution, Hyperbolic, Source, Uniform
+from prunus.construction.sampling import Distribution, Source
+from prunus.distribution import Hyperbolic, Uniform
 from prunus.errors import PrunusError
 from prunus.mask import Mask
 
@@ -98,7 +99,10 @@ def approximate(
         mask=Mask(kept),
         steps=tuple(steps),
         epsilon=epsilon,
-        drawn={"seed": str(seed), "weights": str(distribution), "structure": structure.__name__, "items": str(items)},
+        structure=structure.__name__,
+        items=items,
+        seed=seed,
+        weights=distribution,
         solve_seconds=pick.seconds,
         input_shape=input_shape,
     )

@@ -4,14 +4,19 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunus.construction.certified import certified_bound
 from prunus.construction.layer import Layer, Replacement
 from prunus.construction.parts import RandomNetwork
+from prunus.construction.sampling import Distribution
+from prunus.distribution import Known
 from prunus.errors import PrunusError
 from prunus.mask import Mask
+from prunus.pack import Drawn
+from prunus.tree import weights
 
 Step = nn.Module | tuple[Layer, Replacement]
 
@@ -25,7 +30,10 @@ class Construction:
     mask: Mask
     steps: tuple[Step, ...]
     epsilon: float
-    drawn: dict[str, str]  # how to draw the random network again
+    structure: str
+    items: int
+    seed: int
+    weights: Distribution
     solve_seconds: float  # of choosing alone: with weights drawn and compiled code in memory
     input_shape: tuple[int, ...] | None
 
@@ -34,6 +42,23 @@ class Construction:
         pruned = deepcopy(self.network)
         self.mask.apply_to(pruned)
         return pruned
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """In words, how to draw the random network again."""
+        return {name: str(getattr(self, name)) for name in ("seed", "weights", "structure", "items")}
+
+    def drawn(self) -> dict[str, Drawn]:
+        """How each tensor was drawn: with the mask, all that a file needs to hold.
+
+        Left out is what a file cannot name: a tensor that repeats random numbers, as `linear_by_row` has, and all of a
+        distribution of yours.
+        """
+        if not isinstance(self.weights, Known):
+            return {}
+        drawn = {name: Drawn(self.weights, self.seed, stream) for stream, name in enumerate(self.mask)}
+        random = weights(self.network)
+        return {name: one for name, one in drawn.items() if one.explains(random[name].detach().numpy().view(np.uint32))}
 
     def error(self, x: Tensor) -> Tensor:  # (B,)
         """The Euclidean distance of the pruned random network's output from the target's, for each of `x` (B, ...).

@@ -6,7 +6,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from prunus import draws
 from prunus.errors import PrunusError
 
 LARGEST = 1 << 28  # random weights, 1 GiB in fp32
@@ -18,38 +17,6 @@ class Distribution(Protocol):
     def draw(self, seed: int, stream: int, shape: tuple[int, ...]) -> Tensor:
         """Independent float32 values, the same on every machine."""
         ...
-
-
-@dataclass(frozen=True)
-class Uniform:
-    """Uniform on [low, high]."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise PrunusError(f"no weights can be drawn from [{self.low:g}, {self.high:g}], expected low < high.")
-
-    def draw(self, seed: int, stream: int, shape: tuple[int, ...]) -> Tensor:
-        """See `prunus.draws.uniform`."""
-        return draws.uniform(seed, stream, shape, self.low, self.high)
-
-
-@dataclass(frozen=True)
-class Hyperbolic:
-    """Of either sign, with density proportional to 1 / |w| on `octaves` octaves below `high` (Orseau et al. 2020)."""
-
-    high: float
-    octaves: int
-
-    def __post_init__(self) -> None:
-        if not (self.high > 0 and self.octaves > 0):
-            raise PrunusError(f"hyperbolic weights need high and octaves above 0, found {self.high:g}, {self.octaves}.")
-
-    def draw(self, seed: int, stream: int, shape: tuple[int, ...]) -> Tensor:
-        """See `prunus.draws.hyperbolic`."""
-        return draws.hyperbolic(seed, stream, shape, self.high, self.octaves)
 
 
 @dataclass

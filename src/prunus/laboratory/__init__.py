@@ -10,6 +10,7 @@ from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
+from prunus.laboratory.subset_sums import Approximated, Netted, Summed
 from prunus.laboratory.supermasked import BestEdges, Chances, Elsewhere, Frozen, Gems, Masked, Supermasked
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Trained
@@ -17,6 +18,7 @@ from prunus.laboratory.transferred import Opened, Transferred
 
 __all__ = [
     "Acted",
+    "Approximated",
     "BestEdges",
     "Chances",
     "Connected",
@@ -28,6 +30,7 @@ __all__ = [
     "Inverted",
     "MaskFile",
     "Masked",
+    "Netted",
     "Opened",
     "Perturbed",
     "Pruned",
@@ -38,6 +41,7 @@ __all__ = [
     "Shuffled",
     "Size",
     "Slimmed",
+    "Summed",
     "Supermasked",
     "Task",
     "Trained",

@@ -72,8 +72,8 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"inverted by {found['score']}: {100 * metrics['density']:.2f} % kept"
         case "Ranked":
             what = f"ranked   {100 * metrics['density']:.2f} % of the channels kept"
-        case "Shuffled":
-            what = f"shuffled seed {found['seed']}"
+        case "Shuffled" | "Summed" | "Netted" | "Approximated" as kind:
+            what = f"{kind.lower():<8} seed {found['seed']}"
         case "Acted":
             what = f"changed  kept: {found['kept']}, pruned: {found['pruned']}"
         case "Perturbed":

@@ -3,13 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
+from types import MappingProxyType
 
 import torch
 from torch import nn
 
-from prunus.errors import PrunusError
+from prunus.distribution import SignedConstant, Symmetric
+from prunus.errors import PrunusError, unknown
 from prunus.pack import Drawn
 from prunus.tree import parameters, weights
+
+KINDS: Mapping[str, tuple[type[SignedConstant] | type[Symmetric], float]] = MappingProxyType(
+    {"signed-constant": (SignedConstant, 1.0), "uniform": (Symmetric, sqrt(3.0))}  # the scales of deviation 1
+)
 
 
 @dataclass(frozen=True)
@@ -29,16 +35,21 @@ class Start:
     density: float = 1.0
 
     def __post_init__(self) -> None:
-        Drawn(self.kind, self.seed)  # refuses what cannot be drawn
+        if self.kind not in KINDS:
+            raise unknown("kind of draws", self.kind, KINDS)
+        Drawn(seed=self.seed)  # refuses what is none
         if not 0 < self.density <= 1:
             raise PrunusError(f"density {self.density} is outside (0, 1].")
 
-    def drawn(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Drawn]:
-        """How each weight of these shapes (out, in, ...) is drawn: the n-th from the stream n."""
-        width = sqrt(3.0) if self.kind == "uniform" else 1.0
+    def drawn(
+        self, shapes: Mapping[str, Sequence[int]], factors: Mapping[str, float] | None = None
+    ) -> dict[str, Drawn]:
+        """How weights of these shapes (out, in, ...) are drawn, the n-th from the stream n, `factors` times larger."""
+        distribution, width = KINDS[self.kind]
+        scales = {name: width * sqrt(2 / (self.density * max(1, prod(shape[1:])))) for name, shape in shapes.items()}
         return {
-            name: Drawn(self.kind, self.seed, stream, width * sqrt(2 / (self.density * max(1, prod(shape[1:])))))
-            for stream, (name, shape) in enumerate(shapes.items())
+            name: Drawn(distribution(scale * (factors or {}).get(name, 1.0)), self.seed, stream)
+            for stream, (name, scale) in enumerate(scales.items())
         }
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """A network that is a seed and a mask."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 
 import torch
@@ -30,12 +30,12 @@ class Supermask:
 
     def drawn(self) -> dict[str, Drawn]:
         """How each tensor is drawn: with a mask, all that its file holds."""
-        drawn = self.start.drawn({name: tuple(kept.shape) for name, kept in self.mask.items()})
+        shapes = {name: tuple(kept.shape) for name, kept in self.mask.items()}
         if self.rescale == 0:
-            return drawn
+            return self.start.drawn(shapes)
         shares = {name: kept.numel() / max(1, int(kept.sum())) for name, kept in self.mask.items()}
         factors = {name: sqrt(share) if self.rescale == 0.5 else share for name, share in shares.items()}
-        return {name: replace(one, scale=one.scale * factors[name]) for name, one in drawn.items()}
+        return self.start.drawn(shapes, factors)
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The weights, rebuilt from the seed and the mask alone."""

@@ -75,10 +75,11 @@ def drawn(data: bytes, count: int, rows: int, columns: int, width: int) -> list[
     """Codec 6."""
     source = Bytes(data)
     kind, seed, stream = source.take(1)[0], source.varint(), source.varint()
-    (scale,) = struct.unpack("<d", source.take(8))
+    (a,) = struct.unpack("<d", source.take(8))
+    b = struct.unpack("<d", source.take(8))[0] if kind == 2 else source.varint() if kind == 3 else 0
     codec = source.take(1)[0]
     array = ranged(source.data, count, width) if codec == 4 else mixing(source.data, rows, columns, width)
-    integers = drawn_integers(kind, seed, stream, scale, count, width)
+    integers = drawn_integers(kind, seed, stream, a, b, count, width)
     return [d if value == 1 else 1 if value == d else value for value, d in zip(array, integers, strict=True)]
 
 

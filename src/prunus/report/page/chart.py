@@ -170,12 +170,12 @@ def _place(point: Point, x: Axis) -> float | str:
 
 def _picked(line: Series, point: Point, x: Axis, y: Axis) -> dict[str, Any]:
     """What a click on the point shows."""
-    runs = [[run, y.write(value)] for run, value in zip(point.runs, point.values, strict=True)]
+    runs = [[run, y.write(value)] for run, value in point.measured]
     return {"text": f"{line.name} at {x.say(point.x)}: {y.say(point.mean)}{_range(point, y)}", "runs": runs}
 
 
 def _hover(line: Series, point: Point, x: Axis, y: Axis) -> str:
-    runs = (f"{y.write(value)}  run {run}" for run, value in zip(point.runs, point.values, strict=True))
+    runs = (f"{y.write(value)}  run {run}" for run, value in point.measured)
     head = (f"<b>{escape(line.name)}</b>", x.say(point.x), f"{y.say(point.mean)}{_range(point, y)}")
     return "<br>".join((*head, *runs))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.errors import PrunusError
 from prunus.files import written_whole
 from prunus.report.page.archive import Archive, Value
+from prunus.report.page.charts import charts
 from prunus.report.page.connections import connection
 from prunus.report.page.content import Section
 from prunus.report.page.tables import table
@@ -23,7 +24,7 @@ from prunus.store.lineage import drawn
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_SECTIONS = {"tickets": tickets, "connection": connection, "table": table}
+_SECTIONS = {"tickets": tickets, "connection": connection, "charts": charts, "table": table}
 _LINE = re.compile(r"(?P<before>[| \\]*\* )(?P<run>[0-9a-f]+)(?P<after>.*)", re.DOTALL)
 _LONG = 60  # lines of lineage that are folded away
 _SHORT = 40  # characters of a setting that tells studies apart

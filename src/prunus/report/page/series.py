@@ -9,7 +9,7 @@ from prunus.report.page.content import Style
 
 @dataclass(frozen=True)
 class Point:
-    """The values of all replicates at `x`, and the run of each.
+    """The values of all replicates at `x`, and the run of each; no runs where a value was not measured.
 
     >>> point = Point(21.1, (98.0, 98.5), ("a", "b"))
     >>> point.low, point.mean, point.high
@@ -19,6 +19,11 @@ class Point:
     x: float
     values: tuple[float, ...]
     runs: tuple[str, ...]
+
+    @property
+    def measured(self) -> list[tuple[str, float]]:
+        """The runs with their values."""
+        return list(zip(self.runs, self.values, strict=True)) if self.runs else []
 
     @property
     def mean(self) -> float:
