@@ -126,7 +126,7 @@ def test_lanes_are_handed_on_past_what_minds_none() -> None:
     assert model.fc1.chain is model.fc2.chain is None
     model, _ = made("perceptron", 1)
     sparsify(model, chosen(model))
-    assert [model[i].gives_lanes for i in (0, 3, 6)] == [True, True, False]
+    assert [model[i].gives_lanes for i in (0, 3, 6)] == [True, False, False]  # dropout draws numbers in its order
 
 
 def test_only_what_can_and_shall_be_sparse_is() -> None:

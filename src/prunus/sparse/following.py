@@ -10,8 +10,9 @@ from prunus.sparse.chain import HOOKS, Chain, GivesLanes, NormalisedLanes, Norma
 from prunus.sparse.layers import SparseLayer
 
 # fmt: off
+# no dropout, which would draw other numbers
 _POINTWISE = {
-    "identity", "dropout", "relu", "relu6", "leakyrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish",
+    "identity", "relu", "relu6", "leakyrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish",
     "hardsigmoid", "hardtanh", "sigmoid", "tanh", "softplus", "softsign", "clamp", "neg", "abs",
     "add", "iadd", "sub", "isub", "mul", "imul",
 }
