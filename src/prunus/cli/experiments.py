@@ -31,7 +31,7 @@ class Training:
     precision: Annotated[str | None, Parameter(help="32-true, bf16-mixed, or 16-mixed on a GPU")] = None
     sparse_below: Annotated[
         float | None,
-        Parameter(help="density up to which kernels leave pruned weights out of training; default: 0, never"),
+        Parameter(help="density from which on kernels train kept weights alone; default: 0"),
     ] = None
 
     def settings(self, model: str) -> Any:
