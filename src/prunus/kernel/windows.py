@@ -94,8 +94,8 @@ def window_gradient(pointer: Any) -> Any:
         parts,
         gradients,
         sums,
-        kept,
-        bias_sums,
+        sums_size,
+        bias_place,
         offsets,
         starts,
     ) = numbers[11:]
@@ -106,7 +106,7 @@ def window_gradient(pointer: Any) -> Any:
         if part >= parts:
             break
         worker = memory + part * memory_size
-        held, own = worker + channels * lines * down, sums + part * kept * 4
+        held, own = worker + channels * lines * down, sums + part * sums_size * 4
         tasks = tiles * bands
         for task in range(tasks * part // parts, tasks * (part + 1) // parts):
             tile, first = task // bands, task % bands * band
@@ -119,9 +119,9 @@ def window_gradient(pointer: Any) -> Any:
                     for row in range(rows):
                         place = gradients + (((tile * rows + row) * height + j) * width + i) * LINE
                         copy_lines(held + row * WIDE * LINE, place, LINE, some)
-                        if bias_sums:
-                            at = part * rows + row
-                            put(bias_sums, at, number(bias_sums, at) + total(held + row * WIDE * LINE, LINE, some))
+                        if bias_place >= 0:
+                            at = bias_place + row
+                            put(own, at, number(own, at) + total(held + row * WIDE * LINE, LINE, some))
                     for block in range(blocks):
                         begins = starts + 8 * rows * block
                         for row in range(rows):
