@@ -164,7 +164,7 @@ class ConvConnections:
             *(address(plan.offsets), self.forward.starts.data_ptr()),
         )
         total = sums.sum(0) if parts > 1 else sums[0]
-        return total[:kept], total[kept:] if biased else None
+        return total[:kept], total[kept:].clone() if biased else None
 
     def _convolve(
         self, order: Order, phases: Pair, outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | None
