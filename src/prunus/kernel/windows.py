@@ -8,10 +8,12 @@ the stride, whose pixels are a stride apart.
 
 from typing import Any
 
+from llvmlite.binding import get_host_cpu_features
+
 from prunus.code.compiled import compiled
 from prunus.kernel.vectors import LINE, copy_lines, correlate, integer, multiply, number, put, taken, total, unpacked
 
-WIDE = 8  # pixels at a time
+WIDE = 8 if get_host_cpu_features().get("avx512f") else 4  # pixels at a time: as many sums as registers hold
 
 
 def convolution(pointer: Any) -> Any:
@@ -79,7 +81,7 @@ def convolution(pointer: Any) -> Any:
 
 
 def window_gradient(pointer: Any) -> Any:
-    """Sums over lanes, pixels and tiles of gradients times the images that a kept entry has met, a row a worker."""
+    """Sums over lanes, pixels and tiles of gradients times what kept entries met, a row for each part of the work."""
     numbers = unpacked(pointer, 26)
     image = numbers[:11]
     (
@@ -143,7 +145,7 @@ def window_gradient(pointer: Any) -> Any:
 @compiled
 def _some(left: Any) -> Any:
     """How many of the pixels left are taken together."""
-    return 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
+    return 8 if left >= 8 == WIDE else 4 if left >= 4 else 2 if left >= 2 else 1
 
 
 @compiled
