@@ -241,6 +241,8 @@ def means(rows: list[dict[str, object]]) -> list[dict[str, object]]:
             mean: dict[str, object] = {"kind": kind, "density": density, "layers": len(some), "way": way}
             for other in ("dense", "SparseProp", "torch.sparse"):
                 ratios = [row["ways"][way]["ratio"] / best_of(row, other) for row in some]
+                if np.isnan(ratios).any():  # torch.sparse has no convolution, and SparseProp may not be here
+                    continue
                 mean[f"over {other}"] = round(float(np.exp(np.mean(np.log(ratios)))), 2)
                 mean[f"least over {other}"] = round(min(ratios), 2)
             found.append(mean)

@@ -78,6 +78,13 @@ def test_a_matrix_of_inputs_is_one_of_many_kinds():
             torch.testing.assert_close(one, other)
 
 
+def test_values_and_bias_may_be_views():
+    connections = LinearConnections.of(kept_at(0.5, 7, 9))
+    inputs, values, bias = torch.randn(5, 9), torch.randn(len(connections.entries), 2)[:, 1], torch.randn(7, 3)[:, 0]
+    found = linear(inputs, values, bias, connections)
+    torch.testing.assert_close(found, F.linear(inputs, scattered(values, connections), bias))
+
+
 def test_double_goes_through_the_dense_weight_with_gradients_of_both_orders():
     connections = LinearConnections.of(kept_at(0.5, 4, 3))
     shapes = [(2, 3), (len(connections.entries),), (4,)]

@@ -154,16 +154,17 @@ class ConvConnections:
         plan = self._plan(self.forward, inputs, (height, width), rows)
         parts = min(torch.get_num_threads(), tiles * plan.bands)
         memory = workspace("bands", parts * plan.memory // 4)
-        sums, bias_sums = gradients.new_zeros(parts, kept), gradients.new_zeros(parts, rows) if biased else None
+        sums = gradients.new_zeros(parts, kept + rows * biased)  # those of values, then those of bias
         counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, plan.band)
-        results = (gradients.data_ptr(), address(sums), kept, address(bias_sums))
+        results = (gradients.data_ptr(), address(sums), sums.shape[1], kept if biased else -1)
         run(
             window_gradient,
             parts,
             *(*plan.image, address(inputs), plan.bands, *counts, memory.data_ptr(), plan.memory, parts, *results),
             *(address(plan.offsets), self.forward.starts.data_ptr()),
         )
-        return sums.sum(0), None if bias_sums is None else bias_sums.sum(0)
+        total = sums.sum(0) if parts > 1 else sums[0]
+        return total[:kept], total[kept:].clone() if biased else None
 
     def _convolve(
         self, order: Order, phases: Pair, outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | None

@@ -3,7 +3,8 @@
 A function takes a batch and returns one, as in `torch.nn.functional`; on lanes it leaves out turning to lanes and
 back, which layers that follow each other save: `from_lanes(linear_on_lanes(relu(linear_on_lanes(to_lanes(...`.
 Functions of single numbers, as relu, may stand between; where a batch ends within a tile its last lanes hold numbers
-of no meaning, which no gradient reaches. Kernels are for float32 on a CPU; all else goes through the dense weight.
+of no meaning, which no gradient reaches while they are finite. Kernels are for float32 on a CPU; all else goes through
+the dense weight.
 """
 
 from typing import Any, cast

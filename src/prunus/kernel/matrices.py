@@ -10,7 +10,7 @@ from torch import Tensor
 from prunus.errors import PrunusError
 from prunus.kernel.connections import LINES, address, block_size, blocks_of, ordered
 from prunus.kernel.parallel import run
-from prunus.kernel.products import gradient, product
+from prunus.kernel.products import GROUP, gradient, product
 from prunus.kernel.vectors import LINE
 
 ROWS = 32  # that a worker takes at a time, at least
@@ -87,7 +87,7 @@ class LinearConnections:
         sums, bias_sums = gradients.new_zeros(len(offsets)), gradients.new_zeros(rows) if biased else None
         if gradients.numel():
             threads, blocks = torch.get_num_threads(), (len(starts) - 1) // rows
-            counts = (len(gradients), rows, columns, blocks, _chunk(rows, threads))
+            counts = (len(gradients), rows, columns, blocks, max(ROWS, -(-rows // (2 * threads))))
             results = (gradients.data_ptr(), address(sums), address(bias_sums))
             run(gradient, threads, *counts, *results, address(inputs), address(offsets), address(starts))
         return sums, bias_sums
@@ -102,10 +102,7 @@ def _multiply(outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | No
     tiles, columns, rows = *inputs.shape[:2], outputs.shape[1]
     if outputs.numel():
         threads, blocks = torch.get_num_threads(), (len(order.starts) - 1) // rows
-        counts = (tiles, rows, columns, blocks, _chunk(rows, threads))
+        pieces = 2 * threads if tiles % (GROUP * threads) else 1  # a worker that has tiles of its own reads no others
+        counts = (tiles, rows, columns, blocks, max(ROWS, -(-rows // pieces)))
         factors = (address(inputs), address(order.offsets), address(values), address(order.places))
         run(product, threads, *counts, outputs.data_ptr(), address(bias), *factors, order.starts.data_ptr())
-
-
-def _chunk(rows: int, threads: int) -> int:
-    return max(ROWS, -(-rows // (2 * threads)))

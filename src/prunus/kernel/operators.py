@@ -108,7 +108,7 @@ def layer_outputs(
     """Outputs; lanes where there is no `batch`."""
     size = (len(lanes), *connections.output_size(tuple(lanes.shape[1:-1])), LANES)
     outputs = torch.empty(size) if batch is None else workspace("outputs", *size)
-    connections.outputs(lanes, values.contiguous(), bias, outputs)
+    connections.outputs(lanes, values.contiguous(), None if bias is None else bias.contiguous(), outputs)
     return outputs if batch is None else out_of_lanes(outputs, batch)
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from prunus.code.compiled import compiled
 from prunus.kernel.vectors import LINE, correlate, integer, multiply, number, put, taken, total, unpacked
 
+GROUP = 4  # tiles at a time, at most
+
 
 def product(pointer: Any) -> Any:
     """Outputs (tiles, rows, 16) of inputs (tiles, columns, 16)."""
@@ -66,10 +68,10 @@ def gradient(pointer: Any) -> Any:
 @compiled
 def _group(group: Any, tiles: Any) -> Any:
     """The first tile of a group, and how many it has: fours first, then two and one; none after the last."""
-    fours = tiles // 4
+    fours = tiles // GROUP
     if group < fours:
-        return 4 * group, 4
-    left, tile = group - fours, 4 * fours
+        return GROUP * group, GROUP
+    left, tile = group - fours, GROUP * fours
     if tiles & 2:
         if left == 0:
             return tile, 2

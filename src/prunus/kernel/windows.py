@@ -8,10 +8,12 @@ the stride, whose pixels are a stride apart.
 
 from typing import Any
 
+from llvmlite.binding import get_host_cpu_features
+
 from prunus.code.compiled import compiled
 from prunus.kernel.vectors import LINE, copy_lines, correlate, integer, multiply, number, put, taken, total, unpacked
 
-WIDE = 8  # pixels at a time
+WIDE = 8 if get_host_cpu_features().get("avx512f") else 4  # pixels at a time: as many sums as registers hold
 
 
 def convolution(pointer: Any) -> Any:
@@ -79,7 +81,7 @@ def convolution(pointer: Any) -> Any:
 
 
 def window_gradient(pointer: Any) -> Any:
-    """Sums over lanes, pixels and tiles of gradients times the images that a kept entry has met, a row a worker."""
+    """Sums over lanes, pixels and tiles of gradients times what kept entries met, a row for each part of the work."""
     numbers = unpacked(pointer, 26)
     image = numbers[:11]
     (
@@ -94,8 +96,8 @@ def window_gradient(pointer: Any) -> Any:
         parts,
         gradients,
         sums,
-        kept,
-        bias_sums,
+        sums_size,
+        bias_place,
         offsets,
         starts,
     ) = numbers[11:]
@@ -106,7 +108,7 @@ def window_gradient(pointer: Any) -> Any:
         if part >= parts:
             break
         worker = memory + part * memory_size
-        held, own = worker + channels * lines * down, sums + part * kept * 4
+        held, own = worker + channels * lines * down, sums + part * sums_size * 4
         tasks = tiles * bands
         for task in range(tasks * part // parts, tasks * (part + 1) // parts):
             tile, first = task // bands, task % bands * band
@@ -119,9 +121,9 @@ def window_gradient(pointer: Any) -> Any:
                     for row in range(rows):
                         place = gradients + (((tile * rows + row) * height + j) * width + i) * LINE
                         copy_lines(held + row * WIDE * LINE, place, LINE, some)
-                        if bias_sums:
-                            at = part * rows + row
-                            put(bias_sums, at, number(bias_sums, at) + total(held + row * WIDE * LINE, LINE, some))
+                        if bias_place >= 0:
+                            at = bias_place + row
+                            put(own, at, number(own, at) + total(held + row * WIDE * LINE, LINE, some))
                     for block in range(blocks):
                         begins = starts + 8 * rows * block
                         for row in range(rows):
@@ -143,7 +145,7 @@ def window_gradient(pointer: Any) -> Any:
 @compiled
 def _some(left: Any) -> Any:
     """How many of the pixels left are taken together."""
-    return 8 if left >= 8 else 4 if left >= 4 else 2 if left >= 2 else 1
+    return 8 if left >= 8 == WIDE else 4 if left >= 4 else 2 if left >= 2 else 1
 
 
 @compiled
