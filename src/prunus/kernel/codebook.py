@@ -10,11 +10,12 @@ from torch import Tensor
 
 from prunus.codebook import Codebook
 from prunus.errors import PrunusError
-from prunus.kernel.codebook_layout import LAYOUTS, Layout
+from prunus.kernel.codebook_layout import LAYOUTS, MOST_LEVELS, Layout
 from prunus.kernel.codebook_packing import Entries, count_lines, pack_lines
 from prunus.kernel.vectors import LANES
 
 Levels = NDArray[np.float32]
+SAMPLE = 1 << 15
 PARTS = ("words", "starts", "bounds", "rows", "values")
 
 
@@ -87,6 +88,17 @@ class PackedMatrix:
         weight = self.values.new_zeros(self.shape)
         weight[rows[full], columns[full]] = values[full]
         return weight
+
+
+def packed_smaller(weight: Tensor) -> PackedMatrix | None:
+    """`weight` packed, if that takes less than half its bytes, whose reading is what a product waits for."""
+    if weight.ndim != 2 or weight.dtype != torch.float32 or weight.device.type != "cpu":
+        return None
+    density = int(torch.count_nonzero(weight)) / max(1, weight.numel())
+    if 3 * density > 1 and len(weight.flatten()[:SAMPLE].unique()) > MOST_LEVELS + 1:
+        return None  # before a dense matrix is sorted
+    matrix = PackedMatrix.pack(weight)
+    return matrix if 2 * matrix.nbytes < weight.nbytes else None
 
 
 def _table(levels: Levels, layout: Layout) -> Levels:
