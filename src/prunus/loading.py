@@ -76,12 +76,12 @@ def _fill_sparse(model: nn.Module, tensors: Iterator[tuple[str, Tensor]]) -> nn.
         else:
             own[name].copy_(tensor)
     for path, matrix in packed.items():
-        linear = model.get_submodule(path)
-        assert isinstance(linear, nn.Linear)
-        layer = CodebookLinear(matrix, linear.bias)
+        layer = model.get_submodule(path)
+        assert isinstance(layer, nn.Linear)
+        small = CodebookLinear(matrix, layer.bias)
         if not path:
-            return layer
-        model.set_submodule(path, layer)
+            return small
+        model.set_submodule(path, small)
     return model
 
 

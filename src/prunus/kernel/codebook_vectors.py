@@ -14,7 +14,7 @@ TOGETHER = (4, 2, 1)  # samples at a time
 WORDS = ir.VectorType(I32, LANES)
 ADDRESSES = ir.VectorType(I64, LANES)
 BITS = ir.VectorType(ir.IntType(1), LANES)
-TABLE = 32  # values that a lookup in two registers reaches
+AHEAD = 64 * LINE  # of words that are asked for from memory before they are needed
 
 
 @intrinsic
@@ -61,6 +61,7 @@ class _Product:
             for line in chain:
                 builder.store(VECTOR(None), line)
         with cgutils.for_range_slice(builder, begin, end, I64(1), I64) as (i, _):
+            self._fetch(builder.add(words, builder.add(builder.mul(i, I64(LINE)), I64(AHEAD))))
             word = self._load(words, builder.mul(i, I64(LINE)), WORDS)
             start = builder.sext(self._load(starts, builder.mul(i, I64(4)), I32), I64)
             windows = [
@@ -141,6 +142,11 @@ class _Product:
         loaded = self._builder.load(self._builder.inttoptr(self._builder.add(base, offset), kind.as_pointer()))
         loaded.align = 4
         return loaded
+
+    def _fetch(self, address: Any) -> None:
+        """Ask for memory that is to be read soon; there need not be any at the address."""
+        pointer = self._builder.inttoptr(address, FLOAT.as_pointer())
+        self._call("llvm.prefetch.p0", ir.VoidType(), [pointer, I32(0), I32(3), I32(1)])  # data, read, to stay
 
     def _call(self, name: str, result: Any, arguments: list[Any]) -> Any:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
