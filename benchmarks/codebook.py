@@ -1,6 +1,6 @@
 """Inference from packed entries beside dense layers, torch.sparse and dynamic int8, at Deep Compression's large layers.
 
-    python benchmarks/codebook.py [--rounds 20] [--threads 2]
+    python benchmarks/codebook.py [--rounds 12] [--threads 2]
 
 Layers have the shapes and densities of the paper (Han, Mao, Dally 2016, tables 4 and 5), kept entries at random places,
 32 values (5 bits). The last rows are AlexNet's three layers in a row, loaded from a `.prunus` file. Each round calls
@@ -181,7 +181,7 @@ def shown(row: dict[str, object], state: str) -> str:
 @torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

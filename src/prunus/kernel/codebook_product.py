@@ -55,7 +55,7 @@ def multiplied(
 
 def product(pointer: Any) -> Any:
     """Outputs (batch, rows) of inputs (batch, columns)."""
-    numbers: Any = unpacked(pointer, 14)  # type: ignore[call-arg]
+    numbers = unpacked(pointer, 14)
     layout, batch, blocks, chunk, columns, wide, words, starts, bounds, rows, values, bias, inputs, outputs = numbers
     while True:
         first = taken(pointer, 0) * chunk

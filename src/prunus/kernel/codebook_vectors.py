@@ -5,10 +5,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from prunus.kernel.codebook_layout import LAYOUTS, Layout
-from prunus.kernel.vectors import FLOAT, I32, I64, LANES, LINE, VECTOR
+from prunus.kernel.vectors import FLOAT, I32, I64, LANES, LINE, VECTOR, intrinsic
 
 TOGETHER = (4, 2, 1)  # samples at a time
 WORDS = ir.VectorType(I32, LANES)

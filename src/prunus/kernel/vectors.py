@@ -6,9 +6,8 @@ Addresses and steps are in bytes. A line need not lie at a multiple of 64, thoug
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core.errors import RequireLiteralValue
-from numba.extending import intrinsic
 
 LANES = 16  # floats of a line
 LINE = 4 * LANES  # bytes
@@ -18,6 +17,11 @@ COUNTERS = 2  # that stand at zero before the numbers a kernel is called with
 I32, I64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
 QUAD = ir.VectorType(FLOAT, 4)
+
+
+def intrinsic(function: Any) -> Any:
+    """numba's, which a type checker need not understand."""
+    return extending.intrinsic(function)
 
 
 @intrinsic
