@@ -1,6 +1,7 @@
 """Machine code run on torch's own threads: no second pool that competes with torch's for the cores."""
 
 import ctypes
+from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -23,7 +24,8 @@ def run(kernel: Kernel, workers: int, *arguments: int) -> None:
     A kernel reads counters that start at zero, then `arguments`: numbers, and addresses of memory that
     the caller keeps alive. Of the workers some may come late or never, so each asks the counters what is left to do.
     """
-    numbers = (ctypes.c_int64 * (COUNTERS + len(arguments)))(*(0,) * COUNTERS, *arguments)
+    held = array("q", (0,) * COUNTERS + arguments)
+    numbers = held.buffer_info()[0]
     address = _machine_code(kernel).address
     if workers == 1:
         _call()(address)(numbers)
