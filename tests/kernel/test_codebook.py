@@ -205,7 +205,8 @@ for levels in (20, 100, 10**6):
         layer = CodebookLinear(PackedMatrix.pack(weight))
         for batch in (1, 2, 4):
             inputs = torch.randint(-2, 3, (batch, 3000)).float()
-            assert torch.allclose(layer(inputs), inputs @ weight.t(), rtol=1e-4)
+            wanted = inputs @ weight.t()
+            assert (layer(inputs) - wanted).abs().max() <= 1e-5 * wanted.abs().max()
 """
 
 

@@ -123,7 +123,9 @@ def _has_kernels(tensor: Tensor) -> bool:
 
 def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> None:
     sizes = (None, *connections.expected(), *(LANES,) * on_lanes)
-    if inputs.ndim != len(sizes) or any(n not in (None, size) for n, size in zip(sizes, inputs.shape, strict=True)):
+    if inputs.ndim != len(sizes) or any(
+        n is not None and n != size for n, size in zip(sizes, inputs.shape, strict=True)
+    ):
         expected = ", ".join("any" if n is None else str(n) for n in sizes[1:])
         expected = f"({'tiles' if on_lanes else 'batch'}, {expected})"
         raise PrunusError(f"inputs: found {tuple(inputs.shape)}, expected {expected}.")
