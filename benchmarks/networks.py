@@ -38,3 +38,10 @@ def four_layers(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     widths = (math.prod(input_shape), 100, 100, 100)
     hidden = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b, bias=False), nn.ReLU())]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(100, classes, bias=False))
+
+
+def mlp_1024(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """inputs-1024-1024-classes: 1.86 million weights on 28x28 grey images."""
+    widths = (math.prod(input_shape), 1024, 1024)
+    hidden = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(1024, classes))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from prunus.pruning import prune
     from prunus.shrinking import shrink
     from prunus.snapshot import Snapshot
+    from prunus.sparse import densify, sparsify
 
 # torch takes a second to import, so a name is fetched when it is first asked for.
 _HOME = {
@@ -24,6 +25,8 @@ _HOME = {
     "Hold": "holding",
     "Snapshot": "snapshot",
     "shrink": "shrinking",
+    "sparsify": "sparse",
+    "densify": "sparse",
     "approximate": "construction",
     "Construction": "construction",
     "write": "pack",
@@ -45,6 +48,7 @@ __all__ = [
     "PrunusError",
     "Snapshot",
     "approximate",
+    "densify",
     "hold",
     "inspect",
     "load",
@@ -52,6 +56,7 @@ __all__ = [
     "read",
     "save",
     "shrink",
+    "sparsify",
     "write",
 ]
 

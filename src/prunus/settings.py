@@ -20,6 +20,9 @@ class Settings:
     """How to train; either `epochs` or `steps` says how long. An epoch leaves out the rows that fill no
     batch.
 
+    Masked layers of at most the density `sparse_below` are trained by kernels that leave pruned weights out
+    (`prunus.sparsify`), where a network is trained with a mask: 0 for none.
+
     `decay` lowers the learning rate to zero by half a cosine, or to a tenth at each of `drops` (shares of all
     steps), after `warm_up` steps of linear rise. `augment` applies the data's own augmentation.
 
@@ -41,6 +44,7 @@ class Settings:
     augment: bool = False
     label_smoothing: float = 0.0
     precision: str = "32-true"
+    sparse_below: float = 0.0
 
     def __post_init__(self) -> None:
         for name, valid in (("optimizer", OPTIMIZERS), ("decay", DECAYS), ("precision", PRECISIONS)):
@@ -55,6 +59,7 @@ class Settings:
         for name, limit in (
             ("learning_rate", math.inf),
             ("weight_decay", math.inf),
+            ("sparse_below", math.inf),
             ("momentum", 1),
             ("label_smoothing", 1),
         ):

@@ -23,6 +23,7 @@ from .benches import NOISY, PLAIN, Given, make, network, same, score
 
 SGD = Settings(steps=120, batch=50, optimizer="sgd", learning_rate=0.05, weight_decay=1e-3, decay="cosine", warm_up=9)
 ADAM = Settings(steps=120, batch=50, optimizer="adam", learning_rate=3e-3, decay="steps", augment=True)
+KERNELS = replace(ADAM, sparse_below=0.9)
 DRAWN = make(Drawn(NOISY, 1)).result
 START = Given(DRAWN)
 
@@ -60,8 +61,8 @@ def state(outcome: Outcome) -> dict[str, torch.Tensor]:
     return {**found.weights, **found.buffers}
 
 
-@pytest.mark.parametrize("settings", [SGD, ADAM], ids=["sgd", "adam"])
-@pytest.mark.parametrize("mask", [None, Given(MASK)], ids=["dense", "sparse"])
+@pytest.mark.parametrize("settings", [SGD, ADAM, KERNELS], ids=["sgd", "adam", "kernels"])
+@pytest.mark.parametrize("mask", [None, Given(MASK)], ids=["dense", "masked"])
 @pytest.mark.parametrize("k", [1, 77])
 def test_to_k_and_on_is_training_at_once(
     trained: Callable[..., Outcome], settings: Settings, mask: Given | None, k: int
@@ -87,7 +88,7 @@ def test_a_start_without_optimizer_begins_with_an_empty_one(trained: Callable[..
     assert with_memory.metrics["steps"] == without.metrics["steps"] == 80
 
 
-@pytest.mark.parametrize("settings", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("settings", [SGD, ADAM, KERNELS], ids=["sgd", "adam", "kernels"])
 def test_what_a_mask_prunes_is_zero_to_the_bit(trained: Callable[..., Outcome], settings: Settings) -> None:
     found = trained(settings=settings, mask=Given(MASK))
     for name, kept in MASK.items():
@@ -95,6 +96,17 @@ def test_what_a_mask_prunes_is_zero_to_the_bit(trained: Callable[..., Outcome], 
         assert values[~kept].view(torch.int32).eq(0).all()  # +0.0, not -0.0
         assert values[kept].ne(0).all()
         assert values[kept].ne(DRAWN.weights[name][kept]).all()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("steps", [1, 30])
+def test_kernels_train_what_masks_do_up_to_the_order_of_additions(trained: Callable[..., Outcome], steps: int) -> None:
+    settings = replace(SGD, steps=steps, warm_up=0)
+    dense = state(trained(settings=settings, mask=Given(MASK)))
+    sparse = state(trained(settings=replace(settings, sparse_below=0.9), mask=Given(MASK)))
+    assert dense.keys() == sparse.keys()
+    assert not same(dense, sparse)
+    for name, wanted in dense.items():
+        assert torch.allclose(sparse[name].float(), wanted.float(), rtol=1e-3, atol=1e-5), name
 
 
 @pytest.mark.parametrize("settings", [SGD, ADAM], ids=["sgd", "adam"])
@@ -184,7 +196,12 @@ class Interrupted(Exception):  # noqa: N818
     pass
 
 
-HOW = {"dense": {}, "sparse": {"mask": Given(MASK)}, "frozen": {"mask": Given(MASK), "frozen": True}}
+HOW = {
+    "dense": {},
+    "masked": {"mask": Given(MASK)},
+    "kernels": {"mask": Given(MASK), "settings": KERNELS},
+    "frozen": {"mask": Given(MASK), "frozen": True},
+}
 
 
 @pytest.mark.parametrize("how", HOW.values(), ids=HOW)
@@ -200,7 +217,7 @@ def test_taken_up_it_ends_with_the_same_bits(
         if told == [20, 40, 60]:
             raise Interrupted
 
-    piece = Trained(NOISY, START, ADAM, 3, **how)
+    piece = Trained(NOISY, START, how.get("settings", ADAM), 3, **{k: v for k, v in how.items() if k != "settings"})
     with monkeypatch.context() as patch:
         patch.setattr("prunus.training.time.monotonic", iter(range(0, 10**6, 60)).__next__)  # a minute a step
         with pytest.raises(Interrupted):

@@ -179,3 +179,20 @@ def test_the_same_tensors_make_the_same_bytes(tmp_path: Path) -> None:
     for name in ("1.prunus", "2.prunus"):
         pack.write(tmp_path / name, several)
     assert (tmp_path / "1.prunus").read_bytes() == (tmp_path / "2.prunus").read_bytes()
+
+
+def test_a_stream_gives_what_reading_gives(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    few = torch.randn(30, 20) * (torch.rand(30, 20) < 0.2)
+    tensors = {"a": torch.randn(7), "b": few, "c": torch.arange(5), "d": few.clone(), "e": torch.zeros(0, 3)}
+    tensors |= {"f": tensors["a"].clone(), "g": torch.randn(2, 2).half()}
+    pack.write(tmp_path / "a.prunus", tensors)
+    whole = pack.read(tmp_path / "a.prunus")
+    streamed = dict(pack.stream(tmp_path / "a.prunus"))
+    outlines = pack.outlines(tmp_path / "a.prunus")
+    assert list(streamed) == list(outlines) == list(whole) == list(tensors)
+    for name, tensor in whole.items():
+        assert torch.equal(streamed[name], tensor)
+        assert streamed[name].dtype == tensor.dtype
+        assert (outlines[name].shape, outlines[name].dtype) == (tensor.shape, tensor.dtype)
+    assert streamed["d"].data_ptr() != streamed["b"].data_ptr()

@@ -29,6 +29,10 @@ class Training:
     optimizer: Annotated[str | None, Parameter(help="sgd, adam or adamw")] = None
     learning_rate: float | None = None
     precision: Annotated[str | None, Parameter(help="32-true, bf16-mixed, or 16-mixed on a GPU")] = None
+    sparse_below: Annotated[
+        float | None,
+        Parameter(help="density from which on kernels train kept weights alone; default: 0"),
+    ] = None
 
     def settings(self, model: str) -> Any:
         """How the papers on tickets train `model`, with what was chosen otherwise."""
@@ -43,6 +47,7 @@ class Training:
             optimizer=self.optimizer,
             learning_rate=self.learning_rate,
             precision=self.precision,
+            sparse_below=self.sparse_below,
         )
 
 

@@ -1,6 +1,7 @@
 """Weights that training made of a start: the one piece that takes long."""
 
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from prunus.holding import hold
 from prunus.laboratory.task import Task
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
+from prunus.sparse import densify, sparsify
 from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.noise import quiet
 from prunus.training import train
@@ -26,7 +28,8 @@ class Trained:
     """`start` after training, from its own step on, to step `until` or the end of what `settings` ask for.
 
     The network has the sizes of `start`: channels that were removed stay so.
-    Where there is a `mask`, what it prunes is zero throughout, or stays at its start where `frozen`. Data order and
+    Where there is a `mask`, what it prunes is zero throughout, or stays at its start where `frozen`; layers are trained
+    sparse where `settings` say so, in which case sums are added up in another order. Data order and
     noise come from `seed`. Measured: error (percent) and loss on the validation part at some forty moments a
     factor of e, in the precision of training; where that loss was least, and there and at the end the error on the test
     part, in full precision.
@@ -49,6 +52,8 @@ class Trained:
         with quiet():
             model, optimizer = as_begun(self.task, start, self.settings)
             curve = _Curve(model, data.validation, start.step, last, self.settings.precision)
+            if mask and not self.frozen and self.settings.sparse_below:
+                mask = sparsify(model, mask, below=self.settings.sparse_below, optimizer=optimizer).mask
             holding = hold(optimizer, model, mask, at=start.weights if self.frozen else None) if mask else nullcontext()
             with holding as held:
                 if start.step in (0, last):
@@ -68,8 +73,7 @@ class Trained:
                 )
                 if held:
                     held.verify()
-            handed_on = optimizer if last < total else None
-            result = Snapshot.take(model, handed_on, step=last)
+            result = _result(model, optimizer if last < total else None, last)
             metrics: dict[str, Any] = {"steps": last - start.step, **curve.metrics()}
             if last == total:
                 metrics["error"] = evaluate(model, data.test()).error
@@ -87,6 +91,14 @@ def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module
     else:
         start.restore(model, optimizer)
     return model, optimizer
+
+
+def _result(model: nn.Module, optimizer: Optimizer | None, step: int) -> Snapshot:
+    """The dense network after training, with what the optimizer remembers where it is handed on."""
+    if optimizer is None:
+        model = deepcopy(model)
+    densify(model, optimizer=optimizer)
+    return Snapshot.take(model, optimizer, step=step)
 
 
 class _Curve:

@@ -11,6 +11,19 @@ from torch import Tensor, nn
 from prunus.models.start import he
 
 
+class Shortcut(nn.Module):
+    """Every `stride`-th pixel, and `new_maps` maps of zeros, half of them in front."""
+
+    def __init__(self, stride: int, new_maps: int) -> None:
+        super().__init__()
+        self.stride, self.new_maps = stride, new_maps
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, channels, H, W) to (B, channels + new_maps, H / stride, W / stride)."""
+        half = self.new_maps // 2
+        return F.pad(maps[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions around a shortcut."""
 
@@ -20,17 +33,13 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(maps)
         self.conv2 = nn.Conv2d(maps, maps, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(maps)
-        self.stride = stride
-        self.new_maps = maps - channels
+        self.shortcut = Shortcut(stride, maps - channels) if maps > channels else nn.Identity()
 
     def forward(self, before: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, maps, H / stride, W / stride)."""
         after = F.relu(self.bn1(self.conv1(before)))
         after = self.bn2(self.conv2(after))
-        if self.new_maps:
-            half = self.new_maps // 2
-            before = F.pad(before[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, half, half))
-        return F.relu(after + before)
+        return F.relu(after + self.shortcut(before))
 
 
 class ResNet(nn.Module):

@@ -3,7 +3,7 @@
 from prunus.pack.codec import Codec, Drawn, Mixed, Ranged, Raw, RelativeIndex
 from prunus.pack.contents import Contents, Label, Stored
 from prunus.pack.limits import Limits
-from prunus.pack.reader import drawn, inspect, peek, read
+from prunus.pack.reader import drawn, inspect, outlines, peek, read, stream
 from prunus.pack.writer import Effort, write
 
 __all__ = [
@@ -20,7 +20,9 @@ __all__ = [
     "Stored",
     "drawn",
     "inspect",
+    "outlines",
     "peek",
     "read",
+    "stream",
     "write",
 ]

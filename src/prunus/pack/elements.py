@@ -75,11 +75,17 @@ def to_integers(name: str, tensor: torch.Tensor) -> tuple[Element, Unsigned, Uns
     return element, exact, exact
 
 
+def dtype_of(element: Element) -> torch.dtype:
+    """The dtype of tensors of that element."""
+    dtype = getattr(torch, element.dtype, None)
+    if not isinstance(dtype, torch.dtype):
+        raise PrunusError(f"this version of torch has no {element.dtype}.")
+    return dtype
+
+
 def to_tensor(element: Element, exact: Unsigned, shape: tuple[int, ...]) -> torch.Tensor:
     """The tensor whose entries are the integers `exact`; it takes over their memory."""
-    dtype = getattr(torch, element.dtype, None)
-    if dtype is None:
-        raise PrunusError(f"this version of torch has no {element.dtype}.")
+    dtype = dtype_of(element)
     if not exact.size:
         return torch.empty(shape, dtype=dtype)
     integers = exact.view(f"i{element.size}") if element.size > 1 else exact

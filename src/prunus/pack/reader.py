@@ -13,7 +13,7 @@ from prunus.errors import FormatError
 from prunus.pack import shell
 from prunus.pack.codec import Drawn
 from prunus.pack.contents import Contents, Label, Stored, order_0_bytes
-from prunus.pack.elements import to_tensor
+from prunus.pack.elements import dtype_of, to_tensor
 from prunus.pack.limits import Limits
 from prunus.pack.syntax import Source
 from prunus.pack.table import Row, parse
@@ -33,6 +33,23 @@ def read(path: str | os.PathLike[str], limits: Limits | None = None) -> dict[str
             else:
                 tensors[row.name] = to_tensor(row.element, row.decode(data)[1], row.shape)
     return tensors
+
+
+def stream(path: str | os.PathLike[str], limits: Limits | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and tensors of a file one after the other, none of them kept in memory. Errors as `read`."""
+    with _opened(path, limits) as file:
+        for row, data in file.streams():
+            if row.codec is None:
+                twin = file.twin(row, data)
+                yield row.name, to_tensor(twin.element, twin.decode(file.again(twin))[1], twin.shape)
+            else:
+                yield row.name, to_tensor(row.element, row.decode(data)[1], row.shape)
+
+
+def outlines(path: str | os.PathLike[str], limits: Limits | None = None) -> dict[str, torch.Tensor]:
+    """Shapes and dtypes of a file's tensors, as tensors on the device "meta", without reading any. Errors as `read`."""
+    with _opened(path, limits) as file:
+        return {row.name: torch.empty(row.shape, dtype=dtype_of(row.element), device="meta") for row in file.rows}
 
 
 def inspect(path: str | os.PathLike[str], limits: Limits | None = None) -> Contents:
@@ -81,6 +98,14 @@ class _Opened:
         """Every row with its bytes."""
         for row in self.rows:
             yield row, _read_exactly(self.file, row.bytes)
+
+    def again(self, row: Row) -> bytearray:
+        """The bytes of a row that has been passed."""
+        here = self.file.tell()
+        self.file.seek(self.bytes - sum(later.bytes for later in self.rows[self.rows.index(row) :]))
+        data = _read_exactly(self.file, row.bytes)
+        self.file.seek(here)
+        return data
 
     def twin(self, row: Row, data: bytearray) -> Row:
         """The earlier row that `row` equals, named by its stream."""

@@ -1,0 +1,186 @@
+"""What zeros pay in training: whole steps beside dense ones, and searches for tickets whose rounds get cheaper.
+
+    python benchmarks/sparse_training.py steps [--rounds 40] [--threads 2]
+    python benchmarks/sparse_training.py search --store STORE [--model lenet-300-100] [--steps 2000] [--rounds 16]
+        [--below 0.4]
+
+`steps`: a step (forward, backward, SGD with momentum, batch 128) of LeNet-300-100, of 784-1024-1024-10 and of
+ResNet-20, dense, held under a mask, and with the layers that `prunus.sparsify` finds faster sparse; masks of densities
+by ERK (Evci et al. 2020); in random order, ratios to the dense step taken within a round; medians and quartiles.
+`search`: iterative magnitude pruning to 0.8^ROUNDS with every network trained under a mask, and the same with layers of
+at most the density BELOW trained sparse; one process of one thread; seconds, and the test errors of both. Writes
+results/sparse-training-*.json.
+"""
+
+import argparse
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from statistics import quantiles
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from experiment import print_table
+from machine import keep
+from prunus import hold, prune, scope, score, sparsify
+from prunus.denormals import flushed
+from prunus.laboratory import Task, serial
+from prunus.models import build
+from prunus.recipe.lottery_ticket import hunt_tickets
+from prunus.recipe.usual import ticket_settings, ticket_task, usual_hunt
+from prunus.store import Store
+
+FILE = os.path.relpath(Path(__file__).with_name("networks.py"))
+MLP = f"{FILE}:mlp_1024"
+SHAPES = {"lenet-300-100": (1, 28, 28), MLP: (1, 28, 28), "resnet-20": (3, 32, 32)}
+DENSITIES = (0.1, 0.05, 0.02)
+BATCH = 128
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    first = verbs.add_parser("steps")
+    first.add_argument("--rounds", type=int, default=40)
+    first.add_argument("--threads", type=int, default=torch.get_num_threads())
+    second = verbs.add_parser("search")
+    second.add_argument("--store", type=Path, required=True)
+    second.add_argument("--model", default=MLP)
+    second.add_argument("--data", default="mnist")
+    second.add_argument("--steps", type=int, default=2000)
+    second.add_argument("--rounds", type=int, default=16)
+    second.add_argument("--below", type=float, default=0.4)
+    options = parser.parse_args()
+    steps(options) if options.verb == "steps" else search(options)
+
+
+def steps(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    rows = []
+    for name in SHAPES:
+        for density in DENSITIES:
+            rows.append(compared(name, density, options.rounds))
+            print(rows[-1], flush=True)
+    keep("sparse-training-steps", {"batch": BATCH, "threads": options.threads, "rows": rows})
+    print_table(
+        ["network", "% kept", "dense, ms", "masked", "sparse", "sparse layers"],
+        [
+            [
+                row["network"],
+                f"{100 * row['density']:g}",
+                f"{row['dense'][1] * 1e3:.2f}",
+                *(f"{low:.2f}x [{least:.2f}, {most:.2f}]" for least, low, most in (row["masked"], row["sparse"])),
+                str(row["layers"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def compared(name: str, density: float, rounds: int) -> dict[str, object]:
+    """Quartiles of the seconds of a dense step, and of how many times faster the others are."""
+    torch.manual_seed(0)
+    shape = SHAPES[name]
+    images, labels = torch.randn(BATCH, *shape), torch.randint(10, (BATCH,))
+    dense = network(name, shape)
+    mask = prune(dense, score.magnitude, density=density, scope=scope.erk)
+    masked, sparse = deepcopy(dense), deepcopy(dense)
+    mask.apply_to(masked)
+    mask.apply_to(sparse)
+    networks = (dense, masked, sparse)
+    optimizers = [torch.optim.SGD(one.parameters(), lr=1e-4, momentum=0.9, fused=True) for one in networks]
+    hold(optimizers[1], masked, mask)
+    found = sparsify(sparse, mask, example=images, optimizer=optimizers[2])
+    hold(optimizers[2], sparse, found.mask)
+    ways = [step_of(one, optimizer, images, labels) for one, optimizer in zip(networks, optimizers, strict=True)]
+    seconds: list[list[float]] = [[], [], []]
+    with flushed():
+        for number in range(rounds + 3):
+            for way in random.sample(range(3), 3):
+                started = time.perf_counter()
+                ways[way]()
+                if number >= 3:
+                    seconds[way].append(time.perf_counter() - started)
+    return {
+        "network": name.rpartition(":")[2],
+        "density": density,
+        "dense": quantiles(seconds[0], n=4),
+        "masked": quantiles([a / b for a, b in zip(seconds[0], seconds[1], strict=True)], n=4),
+        "sparse": quantiles([a / b for a, b in zip(seconds[0], seconds[2], strict=True)], n=4),
+        "layers": len(found.sparse),
+        "chosen": str(found),
+    }
+
+
+def network(name: str, shape: tuple[int, int, int]) -> nn.Module:
+    if name == MLP:
+        from networks import mlp_1024
+
+        return mlp_1024(shape, 10)
+    return build(name)
+
+
+def step_of(
+    model: nn.Module, optimizer: torch.optim.Optimizer, images: torch.Tensor, labels: torch.Tensor
+) -> Callable[[], None]:
+    def step() -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+
+    return step
+
+
+def search(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    options.store.mkdir(parents=True, exist_ok=True)
+    task = Task.of(options.model, options.data) if ":" in options.model else ticket_task(options.model, options.data)
+    settings = replace(ticket_settings(options.model), steps=options.steps, epochs=None)
+    ways: dict[str, dict[str, object]] = {}
+    for name, below in (("masked", 0.0), ("sparse", options.below)):
+        hunt = replace(
+            usual_hunt(task, replace(settings, sparse_below=below), rounds=options.rounds, keep=0.8), seeds=(0,)
+        )
+        store = Store(options.store / name)
+        started = time.perf_counter()
+        rounds = hunt_tickets(hunt, store, serial)
+        ways[name] = {
+            "seconds": time.perf_counter() - started,
+            "densities": [found.density for found in rounds],
+            "accuracies": [found.accuracy[0] for found in rounds],
+            "seconds of runs": [seconds_of(options.store / name / found.runs[0]) for found in rounds],
+        }
+    ratio = ways["sparse"]["seconds"] / ways["masked"]["seconds"]  # type: ignore[operator]
+    about = {name: getattr(options, name) for name in ("model", "data", "steps", "rounds", "below")}
+    keep(f"sparse-training-search-{options.model.rpartition(':')[2]}", {**about, "ratio": ratio, **ways})
+    print_table(
+        ["% kept", "masked: % right", "seconds", "sparse: % right", "seconds"],
+        [
+            [f"{100 * density:.1f}", *(f"{value:.2f}" for value in row)]
+            for density, *row in zip(
+                ways["masked"]["densities"],
+                ways["masked"]["accuracies"],
+                ways["masked"]["seconds of runs"],
+                ways["sparse"]["accuracies"],
+                ways["sparse"]["seconds of runs"],
+                strict=True,
+            )
+        ],
+    )
+    print(f"{ways['sparse']['seconds']:.0f} s sparse, {ways['masked']['seconds']:.0f} s masked: {ratio:.2f}")
+
+
+def seconds_of(run: Path) -> float:
+    """What making a piece took."""
+    return json.loads((run / "about.json").read_text())["seconds"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Sparse layers whose pruned entries cost no time on a CPU: kernels that LLVM makes for the machine they run on."""
+
+from prunus.kernel.convolutions import ConvConnections, Window
+from prunus.kernel.layers import conv2d, conv2d_on_lanes, from_lanes, linear, linear_on_lanes, scattered, to_lanes
+from prunus.kernel.matrices import LinearConnections
+
+__all__ = [
+    "ConvConnections",
+    "LinearConnections",
+    "Window",
+    "conv2d",
+    "conv2d_on_lanes",
+    "from_lanes",
+    "linear",
+    "linear_on_lanes",
+    "scattered",
+    "to_lanes",
+]

@@ -1,0 +1,167 @@
+"""Machine code for sparse convolutions: pixels of a row of an image are taken up to eight at a time.
+
+A worker copies a band of an image, with the zeros around it, to where it stays in cache, and so that pixels a stride
+apart are neighbours. The input of kept entry k for pixel i of a row is then line offsets[k] + i: a convolution is a
+product whose inputs lie at offsets. The gradient of its inputs is such a product too: of one image for each phase of
+the stride, whose pixels are a stride apart.
+"""
+
+from typing import Any
+
+from llvmlite.binding import get_host_cpu_features
+
+from prunus.code.compiled import compiled
+from prunus.kernel.vectors import LINE, copy_lines, correlate, integer, multiply, number, put, taken, total, unpacked
+
+WIDE = 8 if get_host_cpu_features().get("avx512f") else 4  # pixels at a time: as many sums as registers hold
+
+
+def convolution(pointer: Any) -> Any:
+    """Outputs (tiles, rows, height, width, 16) of images (tiles, channels, high, wide, 16)."""
+    numbers = unpacked(pointer, 27)
+    image = numbers[:11]
+    (
+        tiles,
+        rows,
+        blocks,
+        height,
+        width,
+        phases_down,
+        phases_right,
+        band,
+        memory,
+        memory_size,
+        outputs,
+        bias,
+        values,
+        offsets,
+        order,
+        starts,
+    ) = numbers[11:]
+    channels, high, wide, stride_down, stride_right, _, _, lines, columns, inputs, bands = image
+    worker = memory + taken(pointer, 1) * memory_size
+    entries = (offsets, values, order)
+    sums = worker + channels * lines * stride_right * columns * LINE
+    down = stride_right * columns * LINE
+    while True:
+        task = taken(pointer, 0)
+        if task >= tiles * bands:
+            break
+        tile, first = task // bands, task % bands * band
+        _copy_band(worker, inputs + tile * channels * high * wide * LINE, first, image)
+        for phase in range(phases_down * phases_right):
+            y, x = phase // phases_right, phase % phases_right
+            across = -(-(width - x) // phases_right)
+            for j in range(first, min(first + band, -(-(height - y) // phases_down))):
+                i = 0
+                while i < across:
+                    some = _some(across - i)
+                    source = worker + (j - first) * stride_down * down + i * LINE
+                    pixel = (phases_down * j + y) * width + phases_right * i + x
+                    for block in range(blocks):
+                        begins = starts + 8 * rows * (phase * blocks + block)
+                        fresh, last = block == 0, block == blocks - 1
+                        for row in range(rows):
+                            start, stop = integer(begins, row), integer(begins, row + 1)
+                            if start == stop and not fresh and not last:
+                                continue
+                            old = (sums + row * WIDE * LINE, 0, LINE)
+                            place = outputs + ((tile * rows + row) * height * width + pixel) * LINE
+                            out = (place, 0, phases_right * LINE) if last else old
+                            bias_ = number(bias, row)
+                            if some == 8:
+                                multiply(1, 8, out, old, fresh, bias_, (source, 0), entries, start, stop)
+                            elif some == 4:
+                                multiply(1, 4, out, old, fresh, bias_, (source, 0), entries, start, stop)
+                            elif some == 2:
+                                multiply(1, 2, out, old, fresh, bias_, (source, 0), entries, start, stop)
+                            else:
+                                multiply(1, 1, out, old, fresh, bias_, (source, 0), entries, start, stop)
+                    i += some
+
+
+def window_gradient(pointer: Any) -> Any:
+    """Sums over lanes, pixels and tiles of gradients times what kept entries met, a row for each part of the work."""
+    numbers = unpacked(pointer, 26)
+    image = numbers[:11]
+    (
+        tiles,
+        rows,
+        blocks,
+        height,
+        width,
+        band,
+        memory,
+        memory_size,
+        parts,
+        gradients,
+        sums,
+        sums_size,
+        bias_place,
+        offsets,
+        starts,
+    ) = numbers[11:]
+    channels, high, wide, stride_down, stride_right, _, _, lines, columns, inputs, bands = image
+    down = stride_right * columns * LINE
+    while True:
+        part = taken(pointer, 0)
+        if part >= parts:
+            break
+        worker = memory + part * memory_size
+        held, own = worker + channels * lines * down, sums + part * sums_size * 4
+        tasks = tiles * bands
+        for task in range(tasks * part // parts, tasks * (part + 1) // parts):
+            tile, first = task // bands, task % bands * band
+            _copy_band(worker, inputs + tile * channels * high * wide * LINE, first, image)
+            for j in range(first, min(first + band, height)):
+                i = 0
+                while i < width:
+                    some = _some(width - i)
+                    source = worker + (j - first) * stride_down * down + i * LINE
+                    for row in range(rows):
+                        place = gradients + (((tile * rows + row) * height + j) * width + i) * LINE
+                        copy_lines(held + row * WIDE * LINE, place, LINE, some)
+                        if bias_place >= 0:
+                            at = bias_place + row
+                            put(own, at, number(own, at) + total(held + row * WIDE * LINE, LINE, some))
+                    for block in range(blocks):
+                        begins = starts + 8 * rows * block
+                        for row in range(rows):
+                            start, stop = integer(begins, row), integer(begins, row + 1)
+                            if start == stop:
+                                continue
+                            line = (held + row * WIDE * LINE, 0, LINE)
+                            if some == 8:
+                                correlate(1, 8, line, (source, 0), offsets, own, start, stop)
+                            elif some == 4:
+                                correlate(1, 4, line, (source, 0), offsets, own, start, stop)
+                            elif some == 2:
+                                correlate(1, 2, line, (source, 0), offsets, own, start, stop)
+                            else:
+                                correlate(1, 1, line, (source, 0), offsets, own, start, stop)
+                    i += some
+
+
+@compiled
+def _some(left: Any) -> Any:
+    """How many of the pixels left are taken together."""
+    return 8 if left >= 8 == WIDE else 4 if left >= 4 else 2 if left >= 2 else 1
+
+
+@compiled
+def _copy_band(target: Any, source: Any, first: Any, image: Any) -> Any:
+    """Write what the rows of a band from `first` on meet of an image: channels, lines, columns apart by the stride."""
+    channels, high, wide, stride_down, stride_right, top, left, lines, columns, _, _ = image
+    for channel in range(channels):
+        for line in range(lines):
+            y = first * stride_down + top + line
+            for phase in range(stride_right):
+                x = left + phase
+                there = 0 <= y < high
+                before = min(max(-(x // stride_right), 0), columns) if there else columns
+                until = max(min(-((x - wide) // stride_right), columns), before)
+                copy_lines(target, 0, 0, before)
+                place = source + ((channel * high + y) * wide + x + before * stride_right) * LINE
+                copy_lines(target + before * LINE, place, stride_right * LINE, until - before)
+                copy_lines(target + until * LINE, 0, 0, columns - until)
+                target += columns * LINE

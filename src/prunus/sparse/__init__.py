@@ -1,0 +1,7 @@
+"""Networks whose pruned weights are not there: layers of kept values alone, where that is faster."""
+
+from prunus.sparse.layers import SparseConv2d, SparseLinear
+from prunus.sparse.network import Sparsified, sparsify
+from prunus.sparse.swapping import densify
+
+__all__ = ["SparseConv2d", "SparseLinear", "Sparsified", "densify", "sparsify"]
