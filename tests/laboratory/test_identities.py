@@ -9,6 +9,7 @@ import pytest
 from prunus import laboratory
 from prunus.laboratory import (
     Acted,
+    Approximated,
     BestEdges,
     Chances,
     Connected,
@@ -19,6 +20,7 @@ from prunus.laboratory import (
     Inverted,
     Masked,
     MaskFile,
+    Netted,
     Opened,
     Perturbed,
     Pruned,
@@ -28,6 +30,7 @@ from prunus.laboratory import (
     Shrunk,
     Shuffled,
     Slimmed,
+    Summed,
     Supermasked,
     Task,
     Trained,
@@ -63,6 +66,9 @@ PIECES: dict[type, Any] = {
     Supermasked: Supermasked(TASK, BestEdges(0.5), Start(), Settings(steps=10), 0),
     Masked: Masked(TASK, Start(), FIRST),
     Elsewhere: Elsewhere(FIRST, 0),
+    Summed: Summed(8, (0.1, 0.01), 100, 0),
+    Netted: Netted((0.1, 0.01), 0.99, 100, 0),
+    Approximated: Approximated("hash", (8, 16), (0.1, 0.01), 0),
 }
 TASKS = {
     "model": "lenet-5",
@@ -86,6 +92,7 @@ SETTINGS = {
     "augment": True,
     "label_smoothing": 0.1,
     "precision": "bf16-mixed",
+    "sparse_below": 0.4,
 }
 PRUNED = {
     "task": replace(TASK, start="he"),
@@ -159,6 +166,9 @@ CHANGES: dict[type, dict[str, Any]] = {
     },
     Masked: {"task": replace(TASK, model="lenet-5"), "start": Start(density=0.5), "mask": SECOND},
     Elsewhere: {"mask": SECOND, "seed": 1},
+    Summed: {"items": 9, "epsilons": (0.1,), "targets": 101, "seed": 1},
+    Netted: {"epsilons": (0.1,), "share": 0.95, "targets": 101, "seed": 1},
+    Approximated: {"content": "another hash", "items": (8,), "epsilons": (0.1,), "seed": 1, "most": 100},
 }
 
 

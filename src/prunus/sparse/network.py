@@ -53,6 +53,7 @@ def sparsify(
     Dense stay layers that are no Linear or Conv2d, that pad otherwise than with zeros, or that share their weight;
     `hold` the mask that is returned for those. Raises `PrunusError` for names and shapes of the mask that do not fit.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
     >>> mask = Mask({"0.weight": torch.eye(4, 8).bool(), "2.weight": torch.eye(2, 4).bool()})
     >>> sparsify(model, mask).sparse
