@@ -1,7 +1,16 @@
 """Sparse layers whose pruned entries cost no time on a CPU: kernels that LLVM makes for the machine they run on."""
 
 from prunus.kernel.convolutions import ConvConnections, Window
-from prunus.kernel.layers import conv2d, conv2d_on_lanes, from_lanes, linear, linear_on_lanes, scattered, to_lanes
+from prunus.kernel.layers import (
+    conv2d,
+    conv2d_on_lanes,
+    from_lanes,
+    gathered,
+    linear,
+    linear_on_lanes,
+    scattered,
+    to_lanes,
+)
 from prunus.kernel.matrices import LinearConnections
 
 __all__ = [
@@ -11,6 +20,7 @@ __all__ = [
     "conv2d",
     "conv2d_on_lanes",
     "from_lanes",
+    "gathered",
     "linear",
     "linear_on_lanes",
     "scattered",

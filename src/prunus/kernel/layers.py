@@ -72,6 +72,11 @@ def conv2d_on_lanes(inputs: Tensor, values: Tensor, bias: Tensor | None, connect
     return _layer(inputs, values, bias, connections, True)
 
 
+def gathered(weight: Tensor, connections: Connections) -> Tensor:
+    """The `values` of a dense weight: its kept entries."""
+    return weight.flatten()[connections.entries.to(weight.device)]
+
+
 def scattered(values: Tensor, connections: Connections) -> Tensor:
     """The dense weight: `values` at the kept entries, zeros elsewhere."""
     weight = values.new_zeros(connections.shape)

@@ -43,6 +43,8 @@ def fastest(
     """
     shapes = _input_shapes(model, layers, example)
     timings = {name: _timed(model.get_submodule(name), layers[name], shapes[name]) for name in layers if name in shapes}
+    if not timings:
+        return {}, timings
     alone = {name: layers[name] for name, timing in timings.items() if timing.sparse < timing.dense}
     among = {name: layers[name] for name, timing in timings.items() if timing.on_lanes < timing.dense}
     candidates: list[dict[str, Tensor]] = [{}]

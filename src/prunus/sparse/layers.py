@@ -100,8 +100,7 @@ class SparseConv2d(SparseLayer):
 
 
 def _values(weight: Tensor, connections: Any) -> nn.Parameter:
-    values = weight.detach().flatten()[connections.entries.to(weight.device)]
-    return nn.Parameter(values, requires_grad=weight.requires_grad)
+    return nn.Parameter(kernel.gathered(weight.detach(), connections), requires_grad=weight.requires_grad)
 
 
 def _parameter(bias: Any) -> nn.Parameter | None:

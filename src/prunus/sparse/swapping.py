@@ -13,7 +13,7 @@ from prunus.errors import PrunusError
 from prunus.mask import Mask
 from prunus.sparse.following import join, part
 from prunus.sparse.handover import hand_over
-from prunus.sparse.layers import SparseConv2d, SparseLayer, SparseLinear
+from prunus.sparse.layers import SparseConv2d, SparseLinear
 from prunus.tree import parameters, unwrapped
 
 
@@ -53,7 +53,7 @@ def swap(model: nn.Module, layers: Mapping[str, Tensor], optimizer: Optimizer | 
         new = sparse_layer(old, kept)
         _replace(model, name, new)
         if optimizer is not None:
-            hand_over(optimizer, old.weight, new.values, partial(_gathered, new))
+            hand_over(optimizer, old.weight, new.values, partial(kernel.gathered, connections=new.connections))
     join(model)
 
 
@@ -72,15 +72,7 @@ def densify(model: nn.Module, *, optimizer: Optimizer | None = None) -> None:
             new: Any = old.dense()
             _replace(model, name, new)
             if optimizer is not None:
-                hand_over(optimizer, old.values, new.weight, partial(_scattered, old))
-
-
-def _scattered(layer: SparseLayer, state: Tensor) -> Tensor:
-    return kernel.scattered(state, layer.connections)
-
-
-def _gathered(layer: SparseLayer, state: Tensor) -> Tensor:
-    return state.flatten()[layer.connections.entries.to(state.device)]
+                hand_over(optimizer, old.values, new.weight, partial(kernel.scattered, connections=old.connections))
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
