@@ -5,6 +5,7 @@ from typing import Any
 from torch import fx, nn
 
 from prunus.errors import PrunusError
+from prunus.operators import operator_name, plain_name
 from prunus.tree import unwrapped
 
 
@@ -38,8 +39,7 @@ def read_chain(target: nn.Module) -> list[nn.Module]:
 
 def _part(node: fx.Node, target: nn.Module) -> list[nn.Module]:
     module = target.get_submodule(str(node.target)) if node.op == "call_module" else None
-    name = type(module).__name__ if module is not None else str(getattr(node.target, "__name__", node.target))
-    plain = name.lower().replace("_", "")
+    plain = plain_name(operator_name(node, target))
     args, kwargs = list(node.args[1:]), dict(node.kwargs)
     if type(module) is nn.Linear:
         return [module]

@@ -1,8 +1,6 @@
-"""Operators whose channels can be followed; one name for function, method and module: small letters, no underscores."""
+"""Operators whose channels can be followed, by their plain names (`prunus.operators`)."""
 
 from typing import Any
-
-from torch import fx, nn
 
 # fmt: off
 _POINTWISE = {
@@ -23,22 +21,6 @@ RESHAPING = {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
 
 CROSSING = {"softmax", "logsoftmax"}
 """A value of the result is made of all channels."""
-
-
-def operator_name(node: fx.Node, network: nn.Module) -> str:
-    """What `node` of a graph of `network` calls, as people write it: 'cat', 'LSTM'."""
-    if node.op == "call_module":
-        return type(network.get_submodule(str(node.target))).__name__
-    return str(getattr(node.target, "__name__", node.target))
-
-
-def plain_name(name: str) -> str:
-    """The name by which this module has the operator that people write as `name`.
-
-    >>> plain_name("LeakyReLU"), plain_name("leaky_relu_")
-    ('leakyrelu', 'leakyrelu')
-    """
-    return name.lower().replace("_", "")
 
 
 def keeps_channels_apart(name: str, dimensions: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

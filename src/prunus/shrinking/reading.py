@@ -9,9 +9,10 @@ from torch import Size, Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from prunus.errors import PrunusError
+from prunus.operators import operator_name, plain_name
 from prunus.shrinking.channels import Channels, Signal
 from prunus.shrinking.layers import Layer, Normalisation
-from prunus.shrinking.operators import CROSSING, RESHAPING, keeps_channels_apart, operator_name, plain_name
+from prunus.shrinking.operators import CROSSING, RESHAPING, keeps_channels_apart
 
 
 class Reading(fx.Interpreter):

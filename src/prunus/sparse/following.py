@@ -6,6 +6,7 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.modules.batchnorm import BatchNorm1d, BatchNorm2d
 
+from prunus.operators import plain_name
 from prunus.sparse.chain import HOOKS, Chain, GivesLanes, NormalisedLanes, NormalisesLanes, TakesLanes
 from prunus.sparse.layers import SparseLayer
 
@@ -114,11 +115,11 @@ class _Values:
 
 
 def _is_pointwise(module: nn.Module) -> bool:
-    return type(module).__module__.startswith("torch.nn") and _plain(type(module).__name__) in _POINTWISE
+    return type(module).__module__.startswith("torch.nn") and plain_name(type(module).__name__) in _POINTWISE
 
 
 def _minds_no_lanes(node: fx.Node) -> bool:
-    name = _plain(str(getattr(node.target, "__name__", node.target)))
+    name = plain_name(str(getattr(node.target, "__name__", node.target)))
     if name == "mean":
         dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         return all(isinstance(one, int) and one > 0 for one in (dim if isinstance(dim, tuple | list) else [dim]))
@@ -126,7 +127,3 @@ def _minds_no_lanes(node: fx.Node) -> bool:
         parts: Any = node.args[1] if isinstance(node.args[1], tuple) else (node.args[1],)
         return parts[0] == slice(None) and all(isinstance(one, slice) for one in parts)
     return name in _POINTWISE
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("_", "")
