@@ -33,12 +33,12 @@ def test_help_imports_no_torch():
     code = "import sys; from prunus.cli import run; run(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0
-    for verb in ("train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "supermask", "demo"):
+    for verb in ("train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "bench", "supermask", "demo"):
         assert verb in done.stdout
 
 
 @pytest.mark.parametrize(
-    "verb", ["train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "supermask", "demo"]
+    "verb", ["train", "evaluate", "prune", "compress", "pack", "unpack", "inspect", "bench", "supermask", "demo"]
 )
 def test_every_verb_has_json_and_help(prunus, verb):
     outcome = prunus(verb, "--help")

@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError
 
 from prunus import __version__
 from prunus.cli.approximate import approximate
+from prunus.cli.bench import bench
 from prunus.cli.compress import compress
 from prunus.cli.connect import connect
 from prunus.cli.demo import demo
@@ -39,6 +40,7 @@ for verb in (
     pack,
     unpack,
     inspect,
+    bench,
     supermask,
     ticket,
     connect,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from prunus.cli.networks import as_described
 from prunus.cli.options import Json, Model, Out, Seed, Weights
 from prunus.cli.output import check_output, percent, print_json, print_table
 
@@ -40,7 +41,7 @@ def prune(
     check_output(output, ".safetensors")
     function, where, what = parts.score_named(score), parts.scope_named(scope), parts.pattern_named(pattern)
     loaded = load(data) if data else None
-    network = models.build(model, loaded) if loaded else _as_described(model, weights)
+    network = models.build(model, loaded) if loaded else as_described(model, weights)
     fit(network, read_weights(weights))
     needs = inspect.signature(function).parameters
     evidence = _evidence(needs, network, loaded, initial, seed)
@@ -71,15 +72,6 @@ def prune(
     rows = [(name, "x".join(map(str, tensor.shape)), percent(densities[name])) for name, tensor in kept.items()]
     print_table(f"{output}: {kept.kept:,} of {kept.total:,} weights kept", ("weights", "shape", "density"), rows)
     print("The file is as large as before: zeros take their bytes until `prunus pack` stores them as zeros.")
-
-
-def _as_described(model: str, weights: Path) -> Any:
-    """The network for these weights: in the shape that the file says they were trained in, if it does."""
-    from prunus import models
-    from prunus.loading import described
-
-    description = described(weights) or ""
-    return models.from_description(description) if description.startswith(f"{model}(") else models.build(model)
 
 
 def _evidence(needs: Any, network: Any, loaded: Any, initial: Path | None, seed: int) -> dict[str, Any]:
