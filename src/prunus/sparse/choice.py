@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from prunus import kernel
 from prunus.modes import mode
 from prunus.sparse.chain import Chain
-from prunus.sparse.layers import SparseLayer
+from prunus.sparse.compressed import CompressedLinear, is_available
+from prunus.sparse.layers import SparseLayer, SparseLinear
 from prunus.sparse.swapping import sparse_layer, swap
 
 ROUNDS = 5
@@ -22,14 +23,24 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of a layer forwards, and backwards where it is trained: dense, sparse, and sparse among its like."""
+    """Seconds of a layer forwards, and backwards where it is trained: dense, sparse, and sparse among its like.
+
+    Of linear layers also by `torch.sparse`, where that runs: see `CompressedLinear`.
+    """
 
     dense: float
     sparse: float
     on_lanes: float
+    torch_sparse: float | None = None
+
+    @property
+    def is_faster_compressed(self) -> bool:
+        """Whether from batch to batch `torch.sparse` wins over both."""
+        return self.torch_sparse is not None and self.torch_sparse < min(self.dense, self.sparse)
 
     def __str__(self) -> str:
-        return f"dense {1e3 * self.dense:.3g} ms, sparse {1e3 * self.sparse:.3g} ms, {1e3 * self.on_lanes:.3g} on lanes"
+        line = f"dense {1e3 * self.dense:.3g} ms, sparse {1e3 * self.sparse:.3g} ms, {1e3 * self.on_lanes:.3g} on lanes"
+        return line if self.torch_sparse is None else f"{line}, torch.sparse {1e3 * self.torch_sparse:.3g} ms"
 
 
 @torch.enable_grad()
@@ -84,7 +95,10 @@ def _timed(layer: Any, kept: Tensor, shape: torch.Size) -> Timing:
         inputs = torch.randn(shape, dtype=layer.weight.dtype, requires_grad=trained)
         flat = inputs.detach().flatten(0, -2) if isinstance(layer, nn.Linear) else inputs.detach()
         lanes = kernel.to_lanes(flat).requires_grad_(trained)
-        _KNOWN[key] = Timing(*_medians([_step(dense, inputs), _step(sparse, inputs), _step(_on_lanes(sparse), lanes)]))
+        steps = [_step(dense, inputs), _step(sparse, inputs), _step(_on_lanes(sparse), lanes)]
+        if isinstance(sparse, SparseLinear) and is_available(inputs):
+            steps.append(_step(CompressedLinear.instead_of(sparse), inputs))
+        _KNOWN[key] = Timing(*_medians(steps))
     return _KNOWN[key]
 
 

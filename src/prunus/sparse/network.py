@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from prunus.mask import Mask
 from prunus.sparse.choice import Timing, fastest
-from prunus.sparse.swapping import swap, swappable
+from prunus.sparse.swapping import compress, swap, swappable
 from prunus.tree import unwrapped
 
 
@@ -22,9 +22,11 @@ class Sparsified:
     dense: dict[str, str]  # and why
     timings: dict[str, Timing]  # of layers
     mask: Mask
+    compressed: tuple[str, ...] = ()  # those of the sparse ones that are so by `torch.sparse`
 
     def __str__(self) -> str:
-        lines = [f"{layer}: sparse{self._measured(layer)}" for layer in self.sparse]
+        ways = {layer: "by torch.sparse" if layer in self.compressed else "" for layer in self.sparse}
+        lines = [f"{layer}: sparse {way}".rstrip() + self._measured(layer) for layer, way in ways.items()]
         for name, reason in self.dense.items():
             lines.append(f"{name}: dense, {reason}{self._measured(name.removesuffix('.weight'))}")
         return "\n".join(lines)
@@ -44,7 +46,8 @@ def sparsify(
     """Swap, in place, the Linear and Conv2d layers that `mask` prunes for layers that hold the kept weights alone.
 
     With `example`, a batch of inputs, only those with which the network is faster: layers are measured, forwards and
-    where they are trained backwards, and at last the whole network. Without it, all that can be sparse: no clock
+    where they are trained backwards, and at last the whole network; a linear layer that takes and gives batches
+    multiplies by `torch.sparse` where that is faster still. Without it, all that can be sparse: no clock
     decides. In both cases no layer whose density is above `below`. A layer's `weight` becomes its `values`
     (kept,), and an `optimizer` goes on with these and what it remembers of them. Layers that follow each other hand on
     batches as the kernels want them. Outputs and gradients are those of the network with the mask applied, up to the
@@ -72,5 +75,6 @@ def sparsify(
         dense |= {f"{name}.weight": "which is faster" for name in layers if name not in chosen}
         layers = chosen
     swap(model, layers, optimizer)
+    compressed = compress(model, [name for name in layers if name in timings and timings[name].is_faster_compressed])
     left = Mask({name: kept for name, kept in mask.items() if name.rpartition(".")[0] not in layers})
-    return Sparsified(tuple(layers), dense, timings, left)
+    return Sparsified(tuple(layers), dense, timings, left, compressed)

@@ -1,7 +1,7 @@
 """Dense layers out, sparse layers in, and back."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from prunus import kernel
 from prunus.errors import PrunusError
 from prunus.mask import Mask
+from prunus.sparse.compressed import CompressedLinear
 from prunus.sparse.following import join, part
 from prunus.sparse.handover import hand_over
 from prunus.sparse.layers import SparseConv2d, SparseLinear
@@ -55,6 +56,15 @@ def swap(model: nn.Module, layers: Mapping[str, Tensor], optimizer: Optimizer | 
         if optimizer is not None:
             hand_over(optimizer, old.weight, new.values, partial(kernel.gathered, connections=new.connections))
     join(model)
+
+
+def compress(model: nn.Module, names: Iterable[str]) -> tuple[str, ...]:
+    """Let those of these sparse linear layers that take and give batches multiply by `torch.sparse`; their names."""
+    layers = {name: model.get_submodule(name) for name in names}
+    alone = {name: layer for name, layer in layers.items() if isinstance(layer, SparseLinear) and layer.chain is None}
+    for name, layer in alone.items():
+        _replace(model, name, CompressedLinear.instead_of(layer))
+    return tuple(alone)
 
 
 def sparse_layer(dense: nn.Linear | nn.Conv2d, kept: Tensor) -> SparseLinear | SparseConv2d:
