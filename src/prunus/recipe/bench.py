@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
@@ -118,7 +118,7 @@ def bench(
         mask = _mask(model, density, scope)
         order = random.Random(seed)
         made, reasons = _forms(model, mask, inputs, Path(folder), progress)
-        differences = {name: _checked(name, form, inputs) for name, form in made.items()}
+        differences = {name: _difference(name, form.network, form.plain, inputs) for name, form in made.items()}
         calls = {name: _call(form.network, inputs) for name, form in made.items()}
         forward = _speeds(_race(calls, rounds, order, partial(progress, "forward")))
         step: dict[str, Speed] = {}
@@ -196,6 +196,7 @@ def _steps(
         if name == "sparse":
             chosen = sparsify(network, mask, example=inputs, optimizer=optimizer)
             hold(optimizer, network, chosen.mask)
+            _difference(name, network, made["masked"].plain, inputs)
         steps[name] = _step(network.train(), optimizer, inputs, labels)
     return steps, chosen
 
@@ -232,14 +233,16 @@ def _race(
 
 
 def _seconds(call: Call, count: int) -> float:
-    """The mean of `count` calls one after the other."""
+    """The median of `count` calls one after the other."""
     settled = perf_counter() + SETTLING
     while perf_counter() < settled:
         call()
-    start = perf_counter()
+    taken = []
     for _ in range(count):
+        start = perf_counter()
         call()
-    return (perf_counter() - start) / count
+        taken.append(perf_counter() - start)
+    return median(taken)
 
 
 def _speeds(taken: Mapping[str, list[float]]) -> dict[str, Speed]:
@@ -272,10 +275,9 @@ def _outputs(network: nn.Module, inputs: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _checked(name: str, form: Form, inputs: Tensor) -> float:
+def _difference(name: str, network: nn.Module, plain: nn.Module, inputs: Tensor) -> float:
     """The largest difference of outputs from those of the plain network, in parts of the largest output."""
-    wanted = _outputs(form.plain, inputs)
-    found: Tensor = form.network(inputs)
+    wanted, found = _outputs(plain, inputs), _outputs(network, inputs)
     largest = float(wanted.abs().max())
     difference = float((found - wanted).abs().max()) / max(largest, torch.finfo(wanted.dtype).tiny)
     if not difference <= torch.finfo(wanted.dtype).eps ** 0.5:
