@@ -36,6 +36,20 @@ def cosine(final: float, *, begin: int, end: int, initial: float = 1.0) -> Sched
     return _between(initial, final, begin, end, lambda part: final + (initial - final) * (1 + cos(pi * part)) / 2)
 
 
+def rounds(final: float, count: int) -> list[float]:
+    """The densities after each of `count` rounds that keep the same part: `final` to the powers 1/n, 2/n, ..., 1.
+
+    Source: Tanaka et al. 2020, algorithm 1, for SynFlow with 100 rounds; `pruning.iterate` goes along it.
+
+    >>> [round(density, 3) for density in rounds(0.1, 4)]
+    [0.562, 0.316, 0.178, 0.1]
+    """
+    _check(final)
+    if count < 1:
+        raise PrunusError(f"pruning takes one round or more, found {count}.")
+    return [final ** (number / count) for number in range(1, count + 1)]
+
+
 def _between(initial: float, final: float, begin: int, end: int, density: Callable[[float], float]) -> Schedule:
     _check(initial)
     _check(final)

@@ -5,7 +5,7 @@ lowest index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import floor
+from math import floor, prod
 
 from torch import Tensor
 
@@ -88,18 +88,18 @@ def erk(scores: Tree, density: float) -> dict[str, Tensor]:
     Tensors that this would fill beyond density 1 stay dense and the others share what is left, so the whole
     has `density` exactly. Source: Evci et al. 2020, "Rigging the lottery", section 3; Mocanu et al. 2018.
     """
-    sizes = {name: score.numel() for name, score in scores.items()}
-    full: set[str] = set()
-    while True:
-        rest = {name: sum(score.shape) for name, score in scores.items() if name not in full}
-        wanted = density * sum(sizes.values()) - sum(sizes[name] for name in full)
-        scale = wanted / max(sum(rest.values()), 1)
-        overfull = {name for name, share in rest.items() if scale * share > sizes[name]}
-        if not overfull:
-            break
-        full |= overfull
-    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in scores}
-    return _keep(scores, _rounded(shares, sizes, count(density, sum(sizes.values()))))
+    return _random_graph(scores, density, {name: sum(score.shape) for name, score in scores.items()})
+
+
+def er(scores: Tree, density: float) -> dict[str, Tensor]:
+    """Erdos-Renyi densities: as `erk`, but proportional to (inputs + outputs) / (inputs x outputs), kernels aside.
+
+    Source: Mocanu et al. 2018, "Scalable training of artificial neural networks with adaptive sparse connectivity",
+    eq. 1. Where all tensors are matrices, it is `erk`.
+    """
+    return _random_graph(
+        scores, density, {name: sum(score.shape[:2]) * prod(score.shape[2:]) for name, score in scores.items()}
+    )
 
 
 def smart_ratio(scores: Tree, density: float, *, last: float = 0.3) -> dict[str, Tensor]:
@@ -184,6 +184,22 @@ def _within(score: Tensor, density: float) -> Tensor:
 
 def _keep(scores: Tree, counts: Mapping[str, int]) -> dict[str, Tensor]:
     return {name: keep_largest([score], counts[name])[0] for name, score in scores.items()}
+
+
+def _random_graph(scores: Tree, density: float, parts: Mapping[str, int]) -> dict[str, Tensor]:
+    """Keep of each tensor a number in these proportions, but no more than it has."""
+    sizes = {name: score.numel() for name, score in scores.items()}
+    full: set[str] = set()
+    while True:
+        rest = {name: part for name, part in parts.items() if name not in full}
+        wanted = density * sum(sizes.values()) - sum(sizes[name] for name in full)
+        scale = wanted / max(sum(rest.values()), 1)
+        overfull = {name for name, part in rest.items() if scale * part > sizes[name]}
+        if not overfull:
+            break
+        full |= overfull
+    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in scores}
+    return _keep(scores, _rounded(shares, sizes, count(density, sum(sizes.values()))))
 
 
 def _falling(scores: Tree, density: float, last: float, parts: Sequence[float]) -> dict[str, Tensor]:
