@@ -80,24 +80,28 @@ def flows(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def of_each_class(batches: Iterable[Batch], count: int) -> Batch:
-    """The first `count` rows of every class that appears in `batches`, as one batch, classes in order.
+def of_each_class(batches: Iterable[Batch], count: int, classes: int) -> Batch:
+    """The first `count` rows of each of `classes` classes in `batches`, as one batch, classes in order.
 
-    Source: how the authors of GraSP choose their images. Raises `PrunusError` where a class has fewer rows.
+    No more of `batches` is read than it takes. Source: how the authors of GraSP choose their images. Raises
+    `PrunusError` where a class has fewer rows.
 
     >>> inputs, labels = torch.arange(5.0), torch.tensor([1, 0, 1, 1, 0])
-    >>> of_each_class([(inputs, labels)], 2)
+    >>> of_each_class([(inputs, labels)], count=2, classes=2)
     (tensor([1., 4., 0., 2.]), tensor([0, 0, 1, 1]))
     """
-    inputs, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    rows = []
-    for label in labels.unique():
-        places = (labels == label).nonzero().squeeze(1)
-        if len(places) < count:
-            raise PrunusError(f"class {int(label)} has {len(places)} rows, fewer than {count}.")
-        rows.append(places[:count])
-    chosen = torch.cat(rows)
-    return inputs[chosen], labels[chosen]
+    found: list[list[Tensor]] = [[] for _ in range(classes)]
+    for inputs, labels in batches:
+        for row, label in zip(inputs, labels.tolist(), strict=True):
+            if len(found[label]) < count:
+                found[label].append(row)
+        if all(len(rows) == count for rows in found):
+            break
+    for label, rows in enumerate(found):
+        if len(rows) < count:
+            raise PrunusError(f"class {label} has {len(rows)} rows, fewer than {count}.")
+    chosen = torch.stack([row for rows in found for row in rows])
+    return chosen, torch.arange(classes, device=chosen.device).repeat_interleave(count)
 
 
 def _mean(

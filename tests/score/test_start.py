@@ -74,12 +74,14 @@ def test_grasp_is_what_the_squared_gradient_loses():
 
 
 def test_of_each_class_takes_the_first_of_each():
-    inputs, labels = torch.arange(6.0)[:, None], torch.tensor([2, 0, 2, 0, 2, 0])
-    chosen = of_each_class([(inputs[:3], labels[:3]), (inputs[3:], labels[3:])], 2)
+    inputs, labels = torch.arange(6.0)[:, None], torch.tensor([1, 0, 1, 0, 1, 0])
+    batches = iter(zip(inputs.split(2), labels.split(2), strict=True))
+    chosen = of_each_class(batches, 2, classes=2)
     assert chosen[0].flatten().tolist() == [1, 3, 0, 2]
-    assert chosen[1].tolist() == [0, 0, 2, 2]
+    assert chosen[1].tolist() == [0, 0, 1, 1]
+    assert len(list(batches)) == 1
     with pytest.raises(PrunusError, match="class 0 has 3 rows, fewer than 4"):
-        of_each_class([(inputs, labels)], 4)
+        of_each_class([(inputs, labels)], 4, classes=2)
 
 
 def test_flows_are_sums_over_paths():

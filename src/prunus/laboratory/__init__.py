@@ -6,7 +6,7 @@ not hold yet, and whatever they stand on.
 
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
-from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
+from prunus.laboratory.masks import Inverted, Iterated, MaskFile, Pruned, Shuffled
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
@@ -28,6 +28,7 @@ __all__ = [
     "Frozen",
     "Gems",
     "Inverted",
+    "Iterated",
     "MaskFile",
     "Masked",
     "Netted",
