@@ -49,7 +49,7 @@ def prune(
     if not 0 < density <= 1:
         raise PrunusError(f"density {density} is outside (0, 1].")
     values = _values(model)
-    scores = _scored(score, values, evidence)
+    scores = scored(score, values, evidence)
     atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}
     if within is not None:
         check_names(within, values)
@@ -125,7 +125,8 @@ def _values(model: nn.Module | Tree) -> Tree:
     return {n: w.detach() for n, w in weights(model).items()} if isinstance(model, nn.Module) else model
 
 
-def _scored(score: Score, values: Tree, evidence: dict[str, Any]) -> Tree:
+def scored(score: Score, values: Tree, evidence: Mapping[str, Any]) -> Tree:
+    """What `score` says of the weights `values`, given what it asks for; raises `PrunusError` as `prune` does."""
     parameters = list(inspect.signature(score).parameters.values())
     if not parameters or parameters[0].name != "weights":
         raise PrunusError(f"score {_name(score)} must take `weights` first.")

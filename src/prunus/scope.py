@@ -178,6 +178,26 @@ def count(density: float, total: int) -> int:
     return floor(density * total + 0.5)
 
 
+def apportioned(total: float, parts: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Whole numbers in the proportions of `parts` that sum to `total`, rounded half up, none above its size.
+
+    What one cannot take, the others share in their proportions.
+
+    >>> apportioned(10, {"a": 3, "b": 1, "c": 1}, {"a": 4, "b": 9, "c": 9})
+    {'a': 4, 'b': 3, 'c': 3}
+    """
+    full: set[str] = set()
+    while True:
+        rest = {name: part for name, part in parts.items() if name not in full}
+        scale = (total - sum(sizes[name] for name in full)) / (sum(rest.values()) or 1)
+        overfull = {name for name, part in rest.items() if scale * part > sizes[name]}
+        if not overfull:
+            break
+        full |= overfull
+    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in parts}
+    return _rounded(shares, sizes, floor(total + 0.5))
+
+
 def _within(score: Tensor, density: float) -> Tensor:
     return keep_largest([score], count(density, score.numel()))[0]
 
@@ -187,19 +207,8 @@ def _keep(scores: Tree, counts: Mapping[str, int]) -> dict[str, Tensor]:
 
 
 def _random_graph(scores: Tree, density: float, parts: Mapping[str, int]) -> dict[str, Tensor]:
-    """Keep of each tensor a number in these proportions, but no more than it has."""
     sizes = {name: score.numel() for name, score in scores.items()}
-    full: set[str] = set()
-    while True:
-        rest = {name: part for name, part in parts.items() if name not in full}
-        wanted = density * sum(sizes.values()) - sum(sizes[name] for name in full)
-        scale = wanted / max(sum(rest.values()), 1)
-        overfull = {name for name, part in rest.items() if scale * part > sizes[name]}
-        if not overfull:
-            break
-        full |= overfull
-    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in scores}
-    return _keep(scores, _rounded(shares, sizes, count(density, sum(sizes.values()))))
+    return _keep(scores, apportioned(density * sum(sizes.values()), parts, sizes))
 
 
 def _falling(scores: Tree, density: float, last: float, parts: Sequence[float]) -> dict[str, Tensor]:
