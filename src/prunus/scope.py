@@ -109,7 +109,11 @@ def smart_ratio(scores: Tree, density: float, *, last: float = 0.3) -> dict[str,
     the whole has `density` exactly. What a tensor filled to density 1 cannot take goes to those that follow it.
     Raises `PrunusError` where the others cannot make up the density.
 
+    Idea: only how dense each layer is matters to pruning before training, not which weights it keeps; so densities are
+    set by a rule, and weights drawn by chance.
     Source: Su et al. 2020, "Sanity-checking pruning methods: random tickets can win the jackpot", for ResNets.
+    Use: with `score.chance`, before training; the random ticket that any method has to beat.
+    Cost: none.
     """
     layers = len(scores)
     return _falling(scores, density, last, [(layers - k) * (layers - k + 1) for k in range(layers - 1)])
