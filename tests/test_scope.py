@@ -127,6 +127,14 @@ def test_erk_counts_kernel_dimensions():
     assert shares == pytest.approx((64 + 32 + 3 + 3) / (64 + 32 + 1 + 1), rel=0.02)
 
 
+def test_er_leaves_kernels_aside():
+    shapes = {"conv": (64, 32, 3, 3), "point": (64, 32, 1, 1), "matrix": (64, 32)}
+    kept = counts(scope.er(scores(shapes), 0.05))
+    assert kept["point"] == kept["matrix"]
+    assert kept["conv"] == pytest.approx(9 * kept["point"], abs=5)
+    assert counts(scope.er(scores(), 0.06)) == counts(scope.erk(scores(), 0.06))
+
+
 @draw(st.floats(0.001, 1.0))
 def test_erk_is_exact_at_every_density(density):
     kept = counts(scope.erk(scores({"a": (30, 20), "b": (10, 30), "c": (5, 10)}), density))
@@ -247,13 +255,14 @@ def test_toward_goes_on_from_what_an_earlier_round_has_left():
         (scope.row, 0.25, 28),
         (scope.n_of_m(2, 4), 0.5, None),
         (scope.erk, 0.2, None),
+        (scope.er, 0.2, None),
         (scope.smart_ratio, 0.4, None),
         (scope.smart_ratio_vgg, 0.3, None),
         (scope.given({"matrix": 0.5}), 0.3, None),
         (scope.floored(0.5), 0.3, None),
         (scope.network, 1.0, None),
     ],
-    ids=["network", "tensor", "row", "2:4", "erk", "smart ratio", "smart ratio vgg", "given", "floored", "all"],
+    ids=["network", "tensor", "row", "2:4", "erk", "er", "smart ratio", "smart ratio vgg", "given", "floored", "all"],
 )
 def test_every_scope_keeps_the_contract(chosen, density, groups):
     check_scope(chosen, density, groups=groups)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from prunus.errors import PrunusError
 from prunus.modes import mode
-from prunus.tree import weights
+from prunus.tree import Tree, unwrapped, weights
 
 Batch = tuple[Tensor, Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -21,18 +22,112 @@ def gradients(
     `batches` yields (inputs, labels), and `loss` is a mean over the rows of a batch. The model's own `.grad` fields and
     all modes are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
     """
+    return _mean(model, batches, lambda outputs, labels, own: _slopes(loss(outputs, labels), own))
+
+
+def hessian_gradients(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss = nn.functional.cross_entropy,
+    *,
+    temperature: float = 200.0,
+) -> dict[str, Tensor]:
+    """H g: the Hessian of the mean loss over all rows of `batches` times its gradient, for each prunable weight.
+
+    Outputs are divided by `temperature` first: the authors of GraSP (Wang et al. 2020) soften their logits so. H g is
+    computed exactly, as the gradient of g times g held fixed. All else is as in `gradients`.
+    """
+    batches = list(batches)
+
+    def softened(outputs: Tensor, labels: Tensor) -> Tensor:
+        return loss(outputs / temperature, labels)
+
+    fixed = gradients(model, batches, softened)
+
+    def products(outputs: Tensor, labels: Tensor, own: Tree) -> tuple[Tensor, ...]:
+        slopes = _slopes(softened(outputs, labels), own, create_graph=True)
+        return _slopes(sum((g * fixed[name]).sum() for name, g in zip(own, slopes, strict=True)), own)  # type: ignore[arg-type]
+
+    return _mean(model, batches, products)
+
+
+def flows(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
+    """dR/d|w| of each prunable weight, in double precision: R sums the outputs of the positive network for ones.
+
+    Every parameter and buffer is replaced by its absolute value, layers work as in evaluation, and the input is ones in
+    the shape of `example`, (1, ...): no data is seen. R is a sum over paths in networks of ReLU, pooling and BatchNorm
+    whose running means are zero, as they are before training. The model is left as it was.
+    Source: Tanaka et al. 2020, "Pruning neural networks without any data", algorithm 1.
+
+    Raises `PrunusError` for an example of whole numbers, and where a flow is not finite.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> flows(layer, torch.zeros(1, 2))["weight"].tolist()
+    [[1.0, 1.0]]
+    """
+    if not example.is_floating_point():
+        raise PrunusError(f"an input of ones needs floating-point numbers, found an example of {example.dtype}.")
+    network = unwrapped(model)
+    positive = {
+        name: value.detach().double().abs() if value.is_floating_point() else value
+        for name, value in (*network.named_parameters(), *network.named_buffers())
+    }
+    own = {name: positive[name].requires_grad_() for name in weights(network)}
+    with mode(network, training=False), torch.enable_grad():
+        outputs = functional_call(network, positive, (torch.ones_like(example, dtype=torch.float64),))
+        found = dict(zip(own, _slopes(outputs.sum(), own), strict=True))
+    _check_finite(found, "flow")
+    return found
+
+
+def of_each_class(batches: Iterable[Batch], count: int, classes: int) -> Batch:
+    """The first `count` rows of each of `classes` classes in `batches`, as one batch, classes in order.
+
+    No more of `batches` is read than it takes. Source: how the authors of GraSP choose their images. Raises
+    `PrunusError` where a class has fewer rows.
+
+    >>> inputs, labels = torch.arange(5.0), torch.tensor([1, 0, 1, 1, 0])
+    >>> of_each_class([(inputs, labels)], count=2, classes=2)
+    (tensor([1., 4., 0., 2.]), tensor([0, 0, 1, 1]))
+    """
+    found: list[list[Tensor]] = [[] for _ in range(classes)]
+    for inputs, labels in batches:
+        for row, label in zip(inputs, labels.tolist(), strict=True):
+            if len(found[label]) < count:
+                found[label].append(row)
+        if all(len(rows) == count for rows in found):
+            break
+    for label, rows in enumerate(found):
+        if len(rows) < count:
+            raise PrunusError(f"class {label} has {len(rows)} rows, fewer than {count}.")
+    chosen = torch.stack([row for rows in found for row in rows])
+    return chosen, torch.arange(classes, device=chosen.device).repeat_interleave(count)
+
+
+def _mean(
+    model: nn.Module, batches: Iterable[Batch], measure: Callable[[Tensor, Tensor, Tree], Iterable[Tensor]]
+) -> dict[str, Tensor]:
+    """The mean over all rows of what `measure` says of each batch's outputs and labels, for each prunable weight."""
     own = weights(model)
     sums = {name: torch.zeros_like(weight) for name, weight in own.items()}
     count = 0
-    with mode(model, training=False):
+    with mode(model, training=False), torch.enable_grad():
         for inputs, labels in batches:
-            found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
+            found = measure(model(inputs), labels, own)
             for total, part in zip(sums.values(), found, strict=True):
-                total.add_(part, alpha=len(labels))
+                total.add_(part.detach(), alpha=len(labels))
             count += len(labels)
     if not count:
         raise PrunusError("gradients need at least one batch.")
-    for name, total in sums.items():
-        if not torch.isfinite(total).all():
-            raise PrunusError(f"{name}: the gradient holds NaN or infinity.")
+    _check_finite(sums, "gradient")
     return {name: total / count for name, total in sums.items()}
+
+
+def _slopes(value: Tensor, own: Tree, *, create_graph: bool = False) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(value, list(own.values()), create_graph=create_graph, materialize_grads=True)
+
+
+def _check_finite(found: Tree, what: str) -> None:
+    for name, value in found.items():
+        if not torch.isfinite(value).all():
+            raise PrunusError(f"{name}: the {what} holds NaN or infinity.")

@@ -12,7 +12,7 @@ from prunus.pruning import Score
 from prunus.scope import Scope
 
 PATTERNS = ("element", "block", "channel", "head")
-SCOPES = ("network", "tensor", "row", "n_of_m", "erk", "smart_ratio", "smart_ratio_vgg")
+SCOPES = ("network", "tensor", "row", "n_of_m", "erk", "er", "smart_ratio", "smart_ratio_vgg")
 
 
 def score_named(text: str) -> Score:
@@ -30,7 +30,7 @@ def pattern_named(text: str) -> Pattern:
 
 
 def scope_named(text: str) -> Scope:
-    """`network`, `tensor`, `row`, `n_of_m(2, 4)`, `erk`, `smart_ratio`, `smart_ratio_vgg`, or `file.py:function`."""
+    """`network`, `tensor`, `row`, `n_of_m(2, 4)`, `erk`, `er`, `smart_ratio`, ..., or `file.py:function`."""
     return cast(Scope, _callable("scope", _part("scope", text, scope, SCOPES), text))
 
 

@@ -1,7 +1,8 @@
 """`prune`: a score, a pattern and a scope, applied to a model's weights, make a mask."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from prunus.errors import PrunusError
 from prunus.mask import Mask
 from prunus.pattern import Pattern, element
 from prunus.scope import Scope
-from prunus.tree import Tree, check_names, weights
+from prunus.tree import Tree, check_names, unwrapped, weights
 
 Score = Callable[..., Tree]
 
@@ -48,7 +49,7 @@ def prune(
     if not 0 < density <= 1:
         raise PrunusError(f"density {density} is outside (0, 1].")
     values = _values(model)
-    scores = _scored(score, values, evidence)
+    scores = scored(score, values, evidence)
     atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}
     if within is not None:
         check_names(within, values)
@@ -61,6 +62,51 @@ def prune(
         mask = mask & within
     if not allow_empty:
         _check_alive(mask)
+    return mask
+
+
+def iterate(
+    model: nn.Module,
+    score: Score,
+    densities: Iterable[float],
+    measure: Callable[[nn.Module], Mapping[str, Any]],
+    *,
+    pattern: Pattern = element,
+    scope: Scope = scopes.network,
+    within: Mask | None = None,
+    allow_empty: bool = False,
+    **evidence: Any,
+) -> Mask:
+    """The mask after pruning to each of `densities` in turn, what the score asks for measured anew in between.
+
+    `measure(network)` gives that by name, for a copy of `model` whose pruned weights are zero; `evidence` stays the
+    same. What has gone stays gone. SNIP and SynFlow are iterated so, before any training, along `schedule.rounds`.
+    Everything else is as in `prune`. Raises `PrunusError` also for no density at all.
+
+    >>> from prunus.evidence import flows
+    >>> from prunus.schedule import rounds
+    >>> from prunus.score import synflow
+    >>> network = nn.Sequential(nn.Linear(4, 8, bias=False), nn.Linear(8, 2, bias=False))
+    >>> iterate(network, synflow, rounds(0.25, 10), lambda n: {"flows": flows(n, torch.ones(1, 4))})
+    Mask(12 of 48 kept, density 0.25)
+    """
+    network = deepcopy(unwrapped(model))
+    mask = within
+    for density in densities:
+        if mask is not None:
+            mask.apply_to(network)
+        mask = prune(
+            network,
+            score,
+            density,
+            pattern=pattern,
+            scope=scope,
+            within=mask,
+            allow_empty=allow_empty,
+            **{**evidence, **measure(network)},
+        )
+    if mask is None or mask is within:
+        raise PrunusError("iterated pruning needs at least one density.")
     return mask
 
 
@@ -79,7 +125,8 @@ def _values(model: nn.Module | Tree) -> Tree:
     return {n: w.detach() for n, w in weights(model).items()} if isinstance(model, nn.Module) else model
 
 
-def _scored(score: Score, values: Tree, evidence: dict[str, Any]) -> Tree:
+def scored(score: Score, values: Tree, evidence: Mapping[str, Any]) -> Tree:
+    """What `score` says of the weights `values`, given what it asks for; raises `PrunusError` as `prune` does."""
     parameters = list(inspect.signature(score).parameters.values())
     if not parameters or parameters[0].name != "weights":
         raise PrunusError(f"score {_name(score)} must take `weights` first.")

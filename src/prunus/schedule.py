@@ -36,6 +36,20 @@ def cosine(final: float, *, begin: int, end: int, initial: float = 1.0) -> Sched
     return _between(initial, final, begin, end, lambda part: final + (initial - final) * (1 + cos(pi * part)) / 2)
 
 
+def rounds(final: float, count: int, *, initial: float = 1.0) -> list[float]:
+    """The densities after each of `count` rounds that keep the same part: d_i (d_f / d_i)^(k/n) for k from 1 to n.
+
+    Source: Tanaka et al. 2020, algorithm 1, for SynFlow with 100 rounds; `pruning.iterate` goes along it.
+
+    >>> [round(density, 3) for density in rounds(0.1, 4)]
+    [0.562, 0.316, 0.178, 0.1]
+    """
+    if count < 1:
+        raise PrunusError(f"pruning takes one round or more, found {count}.")
+    density = geometric(final, begin=0, end=count, initial=initial)
+    return [density(number) for number in range(1, count + 1)]
+
+
 def _between(initial: float, final: float, begin: int, end: int, density: Callable[[float], float]) -> Schedule:
     _check(initial)
     _check(final)

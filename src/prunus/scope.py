@@ -5,7 +5,7 @@ lowest index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import floor
+from math import floor, prod
 
 from torch import Tensor
 
@@ -88,18 +88,18 @@ def erk(scores: Tree, density: float) -> dict[str, Tensor]:
     Tensors that this would fill beyond density 1 stay dense and the others share what is left, so the whole
     has `density` exactly. Source: Evci et al. 2020, "Rigging the lottery", section 3; Mocanu et al. 2018.
     """
-    sizes = {name: score.numel() for name, score in scores.items()}
-    full: set[str] = set()
-    while True:
-        rest = {name: sum(score.shape) for name, score in scores.items() if name not in full}
-        wanted = density * sum(sizes.values()) - sum(sizes[name] for name in full)
-        scale = wanted / max(sum(rest.values()), 1)
-        overfull = {name for name, share in rest.items() if scale * share > sizes[name]}
-        if not overfull:
-            break
-        full |= overfull
-    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in scores}
-    return _keep(scores, _rounded(shares, sizes, count(density, sum(sizes.values()))))
+    return _random_graph(scores, density, {name: sum(score.shape) for name, score in scores.items()})
+
+
+def er(scores: Tree, density: float) -> dict[str, Tensor]:
+    """Erdos-Renyi densities: as `erk`, but proportional to (inputs + outputs) / (inputs x outputs), kernels aside.
+
+    Source: Mocanu et al. 2018, "Scalable training of artificial neural networks with adaptive sparse connectivity",
+    eq. 1. Where all tensors are matrices, it is `erk`.
+    """
+    return _random_graph(
+        scores, density, {name: sum(score.shape[:2]) * prod(score.shape[2:]) for name, score in scores.items()}
+    )
 
 
 def smart_ratio(scores: Tree, density: float, *, last: float = 0.3) -> dict[str, Tensor]:
@@ -109,7 +109,11 @@ def smart_ratio(scores: Tree, density: float, *, last: float = 0.3) -> dict[str,
     the whole has `density` exactly. What a tensor filled to density 1 cannot take goes to those that follow it.
     Raises `PrunusError` where the others cannot make up the density.
 
+    Idea: only how dense each layer is matters to pruning before training, not which weights it keeps; so densities are
+    set by a rule, and weights drawn by chance.
     Source: Su et al. 2020, "Sanity-checking pruning methods: random tickets can win the jackpot", for ResNets.
+    Use: with `score.chance`, before training; the random ticket that any method has to beat.
+    Cost: none.
     """
     layers = len(scores)
     return _falling(scores, density, last, [(layers - k) * (layers - k + 1) for k in range(layers - 1)])
@@ -178,12 +182,37 @@ def count(density: float, total: int) -> int:
     return floor(density * total + 0.5)
 
 
+def apportioned(total: float, parts: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
+    """Whole numbers in the proportions of `parts` that sum to `total`, rounded half up, none above its size.
+
+    What one cannot take, the others share in their proportions.
+
+    >>> apportioned(10, {"a": 3, "b": 1, "c": 1}, {"a": 4, "b": 9, "c": 9})
+    {'a': 4, 'b': 3, 'c': 3}
+    """
+    full: set[str] = set()
+    while True:
+        rest = {name: part for name, part in parts.items() if name not in full}
+        scale = (total - sum(sizes[name] for name in full)) / (sum(rest.values()) or 1)
+        overfull = {name for name, part in rest.items() if scale * part > sizes[name]}
+        if not overfull:
+            break
+        full |= overfull
+    shares = {name: float(sizes[name] if name in full else scale * rest[name]) for name in parts}
+    return _rounded(shares, sizes, floor(total + 0.5))
+
+
 def _within(score: Tensor, density: float) -> Tensor:
     return keep_largest([score], count(density, score.numel()))[0]
 
 
 def _keep(scores: Tree, counts: Mapping[str, int]) -> dict[str, Tensor]:
     return {name: keep_largest([score], counts[name])[0] for name, score in scores.items()}
+
+
+def _random_graph(scores: Tree, density: float, parts: Mapping[str, int]) -> dict[str, Tensor]:
+    sizes = {name: score.numel() for name, score in scores.items()}
+    return _keep(scores, apportioned(density * sum(sizes.values()), parts, sizes))
 
 
 def _falling(scores: Tree, density: float, last: float, parts: Sequence[float]) -> dict[str, Tensor]:

@@ -54,6 +54,19 @@ def test_train_writes_weights_that_evaluate_reads(prunus, trained):
     assert [p.name for p in Path().iterdir()] == ["w.safetensors"]
 
 
+@pytest.mark.parametrize("rewiring", ["static", "set", "snfs", "rigl"])
+def test_train_sparse_from_the_start(prunus, rewiring):
+    how = ("train", "lenet-300-100", "--data", "digits", "--epochs", 12, "--batch", 100, "--seed", 1)
+    outcome = prunus(*how, "--density", 0.1, "--rewiring", rewiring, "-o", "s.safetensors", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["density"] == pytest.approx(0.1, abs=1e-4)
+    found = load_file("s.safetensors")
+    kept = sum(int((found[f"fc{k}.weight"] != 0).sum()) for k in (1, 2, 3))
+    assert 4_900 < kept <= 5_020
+    refused = prunus(*how, "--density", 0.1, "--rewiring", "rigel", "-o", "t.safetensors")
+    assert (refused.code, "did you mean 'rigl'" in refused.err) == (2, True)
+
+
 def test_the_seed_decides_everything(prunus):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         output = ("-o", f"{name}.safetensors")
@@ -95,6 +108,15 @@ def test_prune_takes_the_words_of_the_python_api(prunus, trained, score, scope, 
     )
     assert outcome.code == 0, outcome.err
     assert outcome.json["density"] == pytest.approx(0.5, abs=0.01)
+
+
+def test_prune_in_rounds(prunus, trained):
+    """SynFlow at 1 % of the weights, which one shot spends on some layers alone."""
+    how = ("prune", "lenet-300-100", "--weights", "w.safetensors", "--data", "digits", "--score", "synflow")
+    outcome = prunus(*how, "--density", 0.01, "--rounds", 20, "-o", "p.safetensors", "--json")
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["density"] == pytest.approx(0.01, rel=0.01)
+    assert all(layer["density"] > 0 for layer in outcome.json["layers"])
 
 
 def test_two_of_four(prunus, trained):

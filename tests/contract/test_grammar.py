@@ -55,9 +55,10 @@ def equal_scores():
 
 
 def evidence(network):
+    flipped = {name: w.detach().flip(-1) for name, w in weights(network).items()}
     return {
         "initial": {name: w.detach().flip(0) for name, w in weights(network).items()},
-        "gradients": {name: w.detach().flip(-1) for name, w in weights(network).items()},
+        **dict.fromkeys(("gradients", "momenta", "hessian_gradients", "flows"), flipped),
         "generator": torch.Generator().manual_seed(1),
     }
 

@@ -11,12 +11,12 @@ from prunus.laboratory import Trained
 from prunus.mask import Mask
 from prunus.recipe.lottery_ticket import hunt_tickets, scene_of
 from prunus.recipe.replicates import Measured
-from prunus.recipe.sanity import CHECKS, METHODS, Plan, Sanity, check, replicate
+from prunus.recipe.sanity import CHECKS, METHODS, Plan, Sanity, check, method_named, replicate
 from prunus.store import Store
 
 from .by_hand import DIGITS, HUNT, TASK, accuracy, drawn, is_on_the_page, kept_counts, kinds, same, trained
 
-NAMES = ("iterative", "magnitude", "movement", "large_initial", "snip", "chance", "smart-ratio")
+NAMES = ("iterative", "magnitude", "movement", "large_initial", "snip", "synflow", "chance", "smart-ratio")
 PLAN = Plan(HUNT, NAMES)
 PRUNABLE = ("fc1.weight", "fc2.weight", "fc3.weight")
 
@@ -163,6 +163,7 @@ def test_the_page_shows_all_figures(made, tmp_path):
         ({"hunt": replace(HUNT, rounds=0)}, "round 0 of 0 has no ticket that rewinds its weights"),
         ({"hunt": replace(HUNT, rewind="learning-rate")}, "round 2 of 2 has no ticket that rewinds its weights"),
         ({"methods": ("snap",)}, "unknown method 'snap', did you mean 'snip'"),
+        ({"methods": ("tailor-at-start",)}, "unknown score 'tailor', did you mean 'taylor'"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(changes, sentence):
@@ -176,3 +177,18 @@ def test_every_method_has_a_mask_as_dense_as_the_search(made):
         mask = method(scene)
         made.store.make(mask)
         assert abs(made.store.result(mask).kept - 8362) <= 1, name
+
+
+def test_any_score_is_a_method(made, tmp_path):
+    """A person's own too, of weights as trained or as they start; its code is part of its identity."""
+    path = tmp_path / "mine.py"
+    path.write_text("def nearest_to_nothing(weights):\n    return {n: -w.abs() for n, w in weights.items()}\n")
+    scene = scene_of(HUNT, 5, 2)
+    own, built_in = f"{path}:nearest_to_nothing", "small_final"
+    for ending in ("", "-at-start"):
+        pieces = [method_named(name + ending)(scene) for name in (own, built_in)]
+        for piece in pieces:
+            made.store.make(piece)
+        assert made.store.result(pieces[0]) == made.store.result(pieces[1])
+        assert len(pieces[0].score_code) == 16
+    assert method_named("taylor-at-start")(scene).score == method_named("snip")(scene).score == "taylor"

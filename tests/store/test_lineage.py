@@ -57,6 +57,24 @@ class Inverted(Pruned):
 
 
 @dataclass(frozen=True, eq=False)
+class Iterated(Pruned):
+    rounds: int = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Rewired(Trained):
+    pass
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    trained: Piece
+
+    def make(self, bench: Bench) -> Outcome:
+        return Outcome(None, {"density": 0.1})
+
+
+@dataclass(frozen=True, eq=False)
 class Shuffled:
     mask: Piece
     seed: int
@@ -213,6 +231,17 @@ def test_several_roots_and_what_else_there_is(store: Store) -> None:
         "| * <4>  rewound",
         "* <2>  pruned   by magnitude: 80.00 % kept",
         "* <5>  changed  kept: permute, pruned: freeze",
+    ]
+
+
+def test_sparse_from_the_start(store: Store) -> None:
+    iterated = Iterated(START, "synflow", 0.1)
+    rewired = Rewired(TASK, START, 3, 5.0, iterated)
+    assert lines(store, START, iterated, rewired, Ended(rewired)) == [
+        "* <0>  drawn    lenet-5 for mnist, seed 3",
+        "* <1>  pruned   by synflow in 100 rounds: 10.00 % kept",
+        "* <2>  rewired  1,500 steps, seed 3: 95.00 % right on test",
+        "* <3>  ended    10.00 % kept",
     ]
 
 

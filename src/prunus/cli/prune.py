@@ -16,15 +16,18 @@ def prune(
     model: Model,
     *,
     weights: Weights,
-    score: Annotated[str, Parameter(help="magnitude, taylor, movement, chance, ..., or file.py:function")],
+    score: Annotated[str, Parameter(help="magnitude, taylor, grasp, synflow, chance, ..., or file.py:function")],
     density: Annotated[float, Parameter(help="kept / total, in (0, 1]")],
     output: Out,
     scope: Annotated[
-        str, Parameter(help="network, tensor, row, erk, smart_ratio, 'n_of_m(2, 4)', or file.py:function")
+        str, Parameter(help="network, tensor, row, erk, er, smart_ratio, 'n_of_m(2, 4)', or file.py:function")
     ] = "network",
     pattern: Annotated[str, Parameter(help="element, 'channel(0)', 'block(4, 4)', 'head(64)'")] = "element",
-    data: Annotated[str | None, Parameter(help="for scores that need gradients")] = None,
+    data: Annotated[str | None, Parameter(help="for scores that measure something on a network")] = None,
     initial: Annotated[Path | None, Parameter(help="weights before training, for scores that ask for them")] = None,
+    rounds: Annotated[
+        int, Parameter(help="prune in as many rounds, the score measured anew in each; SynFlow's authors take 100")
+    ] = 1,
     mask: Annotated[Path | None, Parameter(help="also write the mask, one bit a weight")] = None,
     allow_empty: Annotated[bool, Parameter(negative="", help="a layer may lose everything")] = False,
     seed: Seed = 0,
@@ -34,8 +37,11 @@ def prune(
     from prunus import models, parts
     from prunus.checkpoint import read_weights, write_weights
     from prunus.data import load
+    from prunus.errors import PrunusError
+    from prunus.laboratory.masks import MEASURED, measured
     from prunus.loading import fit
-    from prunus.pruning import prune
+    from prunus.pruning import iterate
+    from prunus.schedule import rounds as falling
 
     started = time.monotonic()
     check_output(output, ".safetensors")
@@ -44,8 +50,18 @@ def prune(
     network = models.build(model, loaded) if loaded else as_described(model, weights)
     fit(network, read_weights(weights))
     needs = inspect.signature(function).parameters
-    evidence = _evidence(needs, network, loaded, initial, seed)
-    kept = prune(network, function, density, scope=where, pattern=what, allow_empty=allow_empty, **evidence)
+    if (wanted := sorted(MEASURED & needs.keys())) and loaded is None:
+        raise PrunusError(f"this score needs {wanted[0].replace('_', ' ')}: give --data.")
+    kept = iterate(
+        network,
+        function,
+        falling(density, rounds),
+        lambda pruned: measured(needs, pruned, loaded) if loaded else {},
+        scope=where,
+        pattern=what,
+        allow_empty=allow_empty,
+        **_evidence(needs, network, initial, seed),
+    )
     kept.apply_to(network)
     description = models.describe(network)
     write_weights(output, network.state_dict(), metadata={"model": description} if description else {})
@@ -74,12 +90,11 @@ def prune(
     print("The file is as large as before: zeros take their bytes until `prunus pack` stores them as zeros.")
 
 
-def _evidence(needs: Any, network: Any, loaded: Any, initial: Path | None, seed: int) -> dict[str, Any]:
+def _evidence(needs: Any, network: Any, initial: Path | None, seed: int) -> dict[str, Any]:
     import torch
 
     from prunus.checkpoint import read_weights
     from prunus.errors import PrunusError
-    from prunus.evidence import gradients
     from prunus.tree import weights
 
     evidence: dict[str, Any] = {}
@@ -93,8 +108,4 @@ def _evidence(needs: Any, network: Any, loaded: Any, initial: Path | None, seed:
         if missing:
             raise PrunusError(f"{initial} does not hold {', '.join(missing[:3])}.")
         evidence["initial"] = {name: before[name] for name in weights(network)}
-    if "gradients" in needs:
-        if loaded is None:
-            raise PrunusError("this score needs gradients: give --data.")
-        evidence["gradients"] = gradients(network, loaded.train.batches(256, most=16))
     return evidence

@@ -1,7 +1,8 @@
 """`prunus train`."""
 
 import time
-from typing import Annotated
+from contextlib import nullcontext
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -20,16 +21,25 @@ def train(
     learning_rate: float | None = None,
     weight_decay: float | None = None,
     augment: Annotated[bool | None, Parameter(help="the data's own augmentation")] = None,
+    density: Annotated[float | None, Parameter(help="train sparse from the start, with so much of the weights")] = None,
+    rewiring: Annotated[
+        str, Parameter(help="how a sparse network changes its connections: static, set, snfs or rigl")
+    ] = "rigl",
+    scope: Annotated[str, Parameter(help="which layers are how dense: erk, er, tensor, smart_ratio, ...")] = "erk",
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Train MODEL on DATA and write its weights; killed and started again, it goes on where it was."""
+    """Train MODEL on DATA and write its weights; killed and started again, it goes on where it was.
+
+    With --density, the mask is drawn at random and, but for static, moves until three quarters of all steps.
+    """
     from prunus import models
     from prunus.checkpoint import write_weights
     from prunus.data import load
     from prunus.evaluation import evaluate
     from prunus.progress import shown
     from prunus.recipe.usual import usual_settings
+    from prunus.settings import make_optimizer
     from prunus.training import train
 
     started = time.monotonic()
@@ -46,12 +56,20 @@ def train(
         augment=augment,
     )
     unfinished = output.with_name(f".{output.name}.unfinished")
-    with shown() as progress:
+    trained = make_optimizer(network, settings)
+    steps = settings.steps_in_all(len(loaded.train))
+    holding, moving = (None, None)
+    if density is not None:
+        holding, moving = _sparse(network, trained, density, rewiring, scope, steps, seed)
+    with shown() as progress, holding or nullcontext() as held:
         train(
             network,
             loaded,
             settings,
             seed=seed,
+            optimizer=trained,
+            on_step=moving,
+            stateful={name: part for name, part in (("held", held), ("rewiring", moving)) if part},
             checkpoint=unfinished,
             progress=progress,
             title=f"train {model}",
@@ -68,6 +86,7 @@ def train(
                 "model": model,
                 "data": data,
                 "seed": seed,
+                **({"density": holding.mask.density} if holding else {}),
                 "error_validation": validation,
                 "error": error,
                 "file_bytes": file_bytes,
@@ -79,3 +98,27 @@ def train(
             f"{output}: {file_bytes:,} bytes, error {error:.2f} % on test (validation {validation:.2f} %), "
             f"{seconds:.1f} s"
         )
+
+
+def _sparse(
+    network: Any, optimizer: Any, density: float, rewiring: str, scope: str, steps: int, seed: int
+) -> tuple[Any, Any]:
+    """The hold of a random mask, and what moves it, if anything."""
+    import torch
+
+    from prunus import parts
+    from prunus.errors import unknown
+    from prunus.holding import hold
+    from prunus.laboratory.rewired import REWIRINGS
+    from prunus.pruning import prune
+    from prunus.score import chance
+
+    if rewiring not in ("static", *REWIRINGS):
+        raise unknown("rewiring", rewiring, ("static", *REWIRINGS))
+    generator = torch.Generator().manual_seed(seed)
+    mask = prune(network, chance, density, scope=parts.scope_named(scope), generator=generator)
+    held = hold(optimizer, network, mask)
+    if rewiring == "static":
+        return held, None
+    how = {"seed": seed} if rewiring == "set" else {}
+    return held, REWIRINGS[rewiring](held, optimizer, network, end=3 * steps // 4, **how)

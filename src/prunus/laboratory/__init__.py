@@ -6,7 +6,8 @@ not hold yet, and whatever they stand on.
 
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
-from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
+from prunus.laboratory.masks import Inverted, Iterated, MaskFile, Pruned, Shuffled
+from prunus.laboratory.rewired import Ended, Rewired
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
@@ -24,10 +25,12 @@ __all__ = [
     "Connected",
     "Drawn",
     "Elsewhere",
+    "Ended",
     "Engine",
     "Frozen",
     "Gems",
     "Inverted",
+    "Iterated",
     "MaskFile",
     "Masked",
     "Netted",
@@ -36,6 +39,7 @@ __all__ = [
     "Pruned",
     "Ranked",
     "Redrawn",
+    "Rewired",
     "Rewound",
     "Shrunk",
     "Shuffled",

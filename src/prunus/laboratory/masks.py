@@ -7,21 +7,29 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from prunus import parts
 from prunus import scope as scopes
+from prunus.data import Data
 from prunus.errors import PrunusError
-from prunus.evidence import gradients
+from prunus.evidence import flows, gradients, hessian_gradients, of_each_class
 from prunus.laboratory.task import Task, check_code
 from prunus.mask import Mask
 from prunus.pattern import Pattern
-from prunus.pruning import Score, prune
-from prunus.scope import Scope, given
+from prunus.pruning import Score, iterate, prune
+from prunus.schedule import rounds
+from prunus.scope import Scope, given, toward
 from prunus.score.inverted import inverted
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.find import everything, kept_atoms, next_density, next_scope
 from prunus.ticket.noise import generator_for, quiet
 from prunus.tree import prunable
+
+MEASURED = frozenset({"gradients", "hessian_gradients", "flows"})
+"""What `measured` can measure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,20 +57,19 @@ class Pruned:
     def make(self, bench: Bench) -> Outcome:
         """Score and choose."""
         trained: Snapshot = bench.result(self.trained)
-        weights = prunable(trained.weights)
-        score, pattern = self._worth(), parts.pattern_named(self.pattern)
-        within = bench.result(self.within) if self.within else everything(weights)
-        density, scope = self._share(bench, kept_atoms(within, pattern), pattern)
-        mask = prune(
-            weights,
-            score,
-            density,
-            pattern=pattern,
-            scope=scope,
-            within=within,
-            **self._evidence(bench, signature(score).parameters, trained),
-        )
+        pattern = parts.pattern_named(self.pattern)
+        within = bench.result(self.within) if self.within else everything(prunable(trained.weights))
+        mask = self._found(bench, trained, within, pattern)
         return Outcome(mask, {"density": mask.density, "densities": mask.densities()})
+
+    def _found(self, bench: Bench, trained: Snapshot, within: Mask, pattern: Pattern) -> Mask:
+        score = self._worth()
+        density, scope = self._share(bench, kept_atoms(within, pattern), pattern)
+        needs = signature(score).parameters
+        evidence = self._evidence(bench, needs)
+        if MEASURED & needs.keys():
+            evidence |= measured(needs, self._network(trained), self.task.read())
+        return prune(prunable(trained.weights), score, density, pattern=pattern, scope=scope, within=within, **evidence)
 
     def _worth(self) -> Score:
         check_code("score", self.score, self.score_code)
@@ -76,18 +83,63 @@ class Pruned:
             return like.density, given(like.densities()) if scope is scopes.tensor else scope
         return next_density(alive, self.keep, keeps), next_scope(scope, alive, self.keep, keeps)
 
-    def _evidence(self, bench: Bench, needs: Collection[str], trained: Snapshot) -> dict[str, Any]:
+    def _evidence(self, bench: Bench, needs: Collection[str]) -> dict[str, Any]:
         evidence: dict[str, Any] = {}
         if "initial" in needs and self.initial:
             evidence["initial"] = prunable(bench.result(self.initial).weights)
         if "generator" in needs:
             evidence["generator"] = generator_for(self.seed, "score")
-        if "gradients" in needs:
-            with quiet():
-                model = self.task.network()
-            trained.restore_weights(model)
-            evidence["gradients"] = gradients(model, self.task.read().train.batches(256, most=16))
         return evidence
+
+    def _network(self, trained: Snapshot) -> nn.Module:
+        with quiet():
+            model = self.task.network()
+        trained.restore_weights(model)
+        return model
+
+
+@dataclass(frozen=True, eq=False)
+class Iterated(Pruned):
+    """What is left after `rounds` rounds that keep the same part of what there is, the score measured anew in each.
+
+    The fields of `Pruned` say where it ends. With `like` and the scope "tensor", each tensor goes straight to its
+    density.
+    """
+
+    rounds: int = 100
+
+    def _found(self, bench: Bench, trained: Snapshot, within: Mask, pattern: Pattern) -> Mask:
+        score, alive = self._worth(), kept_atoms(within, pattern)
+        density, scope = self._share(bench, alive, pattern)
+        if self.like and self.scope == "tensor":
+            scope = toward(kept_atoms(bench.result(self.like), pattern).densities(), alive.densities())
+        needs, data = signature(score).parameters, self.task.read()
+        return iterate(
+            self._network(trained),
+            score,
+            rounds(density, self.rounds, initial=alive.density),
+            lambda network: measured(needs, network, data),
+            pattern=pattern,
+            scope=scope,
+            within=within,
+            **self._evidence(bench, needs),
+        )
+
+
+def measured(needs: Collection[str], model: nn.Module, data: Data) -> dict[str, Any]:
+    """What a score `needs` that is measured on a network and the training part of `data`, by name.
+
+    Gradients are means over the first 4,096 rows, Hessian products over the first 25 of each class.
+    """
+    found: dict[str, Any] = {}
+    if "gradients" in needs:
+        found["gradients"] = gradients(model, data.train.batches(256, most=16))
+    if "hessian_gradients" in needs:
+        batches = data.train.batches(256, most=len(data.train))
+        found["hessian_gradients"] = hessian_gradients(model, [of_each_class(batches, 25, len(data.classes))])
+    if "flows" in needs:
+        found["flows"] = flows(model, torch.empty(1, *data.input_shape))
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from prunus.data import Split
 from prunus.evaluation import device_of, evaluate
 from prunus.holding import hold
 from prunus.laboratory.task import Task
+from prunus.rewiring import Rewiring
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
 from prunus.sparse import densify, sparsify
@@ -58,6 +59,14 @@ class Trained:
             with holding as held:
                 if start.step in (0, last):
                     curve(start.step)
+                rewiring = self._rewiring(held, optimizer, model, start.step, total)
+
+                def on_step(step: int) -> None:
+                    if rewiring:
+                        rewiring(step)
+                    curve(step)
+
+                parts = {"curve": curve, "held": held, "rewiring": rewiring}
                 train(
                     model,
                     data,
@@ -66,20 +75,26 @@ class Trained:
                     optimizer=optimizer,
                     begin=start.step,
                     end=last,
-                    on_step=curve,
-                    stateful={"curve": curve, **({"held": held} if held else {})},
+                    on_step=on_step,
+                    stateful={name: part for name, part in parts.items() if part},
                     checkpoint=bench.unfinished,
                     progress=bench.progress,
                 )
                 if held:
                     held.verify()
             result = _result(model, optimizer if last < total else None, last)
+            if rewiring and held:
+                result = replace(result, extra={"mask": held.state_dict()})
             metrics: dict[str, Any] = {"steps": last - start.step, **curve.metrics()}
             if last == total:
                 metrics["error"] = evaluate(model, data.test()).error
                 curve.restore_best()
                 metrics["early_stop"]["error"] = evaluate(model, data.test()).error
         return Outcome(result, metrics)
+
+    def _rewiring(self, held: Any, optimizer: Optimizer, model: nn.Module, begin: int, total: int) -> Rewiring | None:
+        """What moves the mask, if anything does."""
+        return None
 
 
 def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module, Optimizer]:

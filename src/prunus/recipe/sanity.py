@@ -10,7 +10,8 @@ from inspect import signature
 
 from prunus import parts, score
 from prunus.errors import unknown
-from prunus.laboratory import Drawn, Engine, Inverted, Pruned, Trained, serial
+from prunus.laboratory import Drawn, Engine, Inverted, Iterated, Pruned, Trained, serial
+from prunus.laboratory.task import code_of
 from prunus.progress import Progress, silent
 from prunus.recipe.lottery_ticket import CONTROLS, Hunt, Scene, scene_of
 from prunus.recipe.replicates import (
@@ -28,43 +29,72 @@ from prunus.store import Piece, Store
 CHECKS = ("as it is", "shuffled", "re-initialised", "inverted")
 """A mask; its entries at random places of the same tensors; weights drawn anew; the entries that its score wants least.
 
-All keep as much of each tensor. Of a mask that was found in rounds, the last round is inverted.
+All keep as much of each tensor. Of a mask that was found in rounds of training, the last round is inverted; of one
+whose score was iterated, the score of the first round.
 """
 
 Method = Callable[[Scene], Piece]
 """From what a search may use to a mask as dense as the search's own."""
 
 
-def by(name: str, *, trained: bool) -> Method:
-    """What the score `name` keeps in one shot, of the dense network's weights `trained` or as they start."""
+def by(score: str, *, trained: bool, rounds: int = 1) -> Method:
+    """What `score`, named as on the command line, keeps of the dense network's weights `trained` or as they start.
+
+    In one shot, or in so many `rounds` with what the score asks for measured anew in each.
+    """
 
     def found(scene: Scene) -> Pruned:
-        needs = signature(parts.score_named(name)).parameters
-        return Pruned(
+        needs = signature(parts.score_named(score)).parameters
+        pruned = Pruned(
             scene.hunt.task,
             scene.dense if trained else scene.moment,
             like=scene.mask,
             initial=Drawn(scene.hunt.task, scene.seed) if "initial" in needs else None,
-            score=name,
+            score=score,
+            score_code=code_of("score", score) if ":" in score else None,
             pattern=scene.hunt.pattern,
             scope=scene.hunt.scope,
             seed=scene.seed,
         )
+        return pruned if rounds == 1 else Iterated(**vars(pruned), rounds=rounds)
 
     return found
 
 
 METHODS: dict[str, Method] = {
     "iterative": lambda scene: scene.mask,
-    **{name: by(name, trained=True) for name in score.__all__},
+    **{name: by(name, trained=True) for name in score.__all__ if name != "momentum"},
     "snip": by("taylor", trained=False),
+    "snip-iterated": by("taylor", trained=False, rounds=100),
+    "grasp": by("grasp", trained=False),
+    "synflow": by("synflow", trained=False, rounds=100),
     "gradient-at-start": by("gradient", trained=False),
     "smart-ratio": lambda scene: scene.by_chance("smart_ratio"),
 }
-"""The search itself, every score of trained weights, and scores of weights that start (Lee et al. 2019 for SNIP).
+"""The search itself, every score of trained weights, and the scores that are meant for weights as they start.
 
-`large_initial` is magnitude at the start; `smart-ratio` is chance, with the densities of Su et al. 2020.
+`large_initial` is magnitude at the start; `smart-ratio` is chance, with the densities of Su et al. 2020. What needs
+gradients while it trains, `momentum`, has no mask of its own.
 """
+
+AT_START = "-at-start"
+
+
+def method_named(text: str) -> Method:
+    """A name in `METHODS`, any score as `file.py:function`, or either kind of score and "-at-start".
+
+    >>> method_named("magnitud-at-start")
+    Traceback (most recent call last):
+    prunus.errors.PrunusError: unknown score 'magnitud', did you mean 'magnitude'? Valid: chance, ...
+    """
+    if text in METHODS:
+        return METHODS[text]
+    name = text.removesuffix(AT_START)
+    if name == text and ":" not in text:
+        raise unknown("method", text, METHODS)
+    parts.score_named(name)
+    return by(name, trained=name == text)
+
 
 USUAL = (
     "iterative",
@@ -80,7 +110,7 @@ USUAL = (
 
 @dataclass(frozen=True)
 class Plan:
-    """What is decided before: a search, whose last round says how dense all masks are, and names in `METHODS`.
+    """What is decided before: a search, whose last round says how dense all masks are, and methods by name.
 
     Tensors share the density as in the search where its scope is "tensor"; in any other scope, by each method's score.
     """
@@ -92,8 +122,7 @@ class Plan:
         check_replicates(self.hunt.seeds)
         scene_of(self.hunt, self.hunt.seeds[0], self.hunt.rounds)
         for name in self.methods:
-            if name not in METHODS:
-                raise unknown("method", name, METHODS)
+            method_named(name)
 
 
 @dataclass(frozen=True)
@@ -112,7 +141,7 @@ class Sanity:
 
 def replicate(plan: Plan, scene: Scene) -> Lines:
     """The runs of one seed: of each method one a check; putting them together trains nothing."""
-    return {name: _checked(replace(scene, mask=METHODS[name](scene))) for name in plan.methods}
+    return {name: _checked(replace(scene, mask=method_named(name)(scene))) for name in plan.methods}
 
 
 def _checked(scene: Scene) -> list[Trained]:
@@ -126,7 +155,8 @@ def _checked(scene: Scene) -> list[Trained]:
 
 def _inverted(mask: Piece) -> Inverted:
     """What the score of `mask` wants least, each tensor as dense as there: or it would empty whole layers."""
-    return Inverted(**{**vars(mask), "like": mask, "scope": "tensor"})
+    fields = {name: value for name, value in vars(mask).items() if name != "rounds"}
+    return Inverted(**{**fields, "like": mask, "scope": "tensor"})
 
 
 def check(plan: Plan, store: Store, engine: Engine = serial, progress: Progress = silent) -> Sanity:

@@ -5,7 +5,8 @@ needs (`initial`, `gradients`, `generator`, ...); `prunus.prune` passes them by 
 """
 
 from prunus.score.chance import chance
-from prunus.score.gradient import gradient, taylor
+from prunus.score.flow import synflow
+from prunus.score.gradient import gradient, grasp, momentum, taylor
 from prunus.score.magnitude import (
     large_final_different_sign,
     large_final_same_sign,
@@ -24,6 +25,7 @@ from prunus.score.magnitude import (
 __all__ = [
     "chance",
     "gradient",
+    "grasp",
     "large_final_different_sign",
     "large_final_same_sign",
     "large_initial",
@@ -32,9 +34,11 @@ __all__ = [
     "magnitude_increase",
     "magnitude_increase_different_sign",
     "magnitude_increase_same_sign",
+    "momentum",
     "movement",
     "small_final",
     "small_initial",
     "small_initial_small_final",
+    "synflow",
     "taylor",
 ]

@@ -56,10 +56,10 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     match found["kind"]:
         case "Drawn":
             what = f"drawn    {found['task']['model']} for {found['task']['data']}, seed {found['seed']}"
-        case "Trained" | "Slimmed" as kind if "error" in metrics:
+        case "Trained" | "Slimmed" | "Rewired" as kind if "error" in metrics:
             right = f"{100 - metrics['error']:.2f} % right on test"
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
-        case "Trained" | "Slimmed" as kind:
+        case "Trained" | "Slimmed" | "Rewired" as kind:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
         case "Frozen":
             what = f"drawn    {found['task']['model']}, {found['start']['kind']}, seed {found['start']['seed']}"
@@ -68,6 +68,11 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"masked   {100 * metrics['density']:.2f} % kept as drawn: {right}"
         case "Pruned":
             what = f"pruned   by {found['score']}: {100 * metrics['density']:.2f} % kept"
+        case "Iterated":
+            rounds = found["rounds"]
+            what = f"pruned   by {found['score']} in {rounds} rounds: {100 * metrics['density']:.2f} % kept"
+        case "Ended":
+            what = f"ended    {100 * metrics['density']:.2f} % kept"
         case "Inverted":
             what = f"inverted by {found['score']}: {100 * metrics['density']:.2f} % kept"
         case "Ranked":

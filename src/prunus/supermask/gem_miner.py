@@ -37,8 +37,11 @@ class GemMiner:
     until `density` of them are left. The gradient of p goes straight through the rounding; `strength` times the sum of
     p^2 is added to the loss. Scores start uniform in [0, 1]. Each tensor is (total / kept)^`rescale` times larger, for
     networks without the BatchNorm that the paper's have.
+    Idea: a mask that is learned before the weights are, and is good before and after they are trained.
     Source: Sreenivasan et al. 2022, "Rare Gems: finding lottery tickets at initialization", algorithm 1. It prints the
     part that goes as 1 - e^(cT); it is the part that stays which shrinks so, with c = ln(density) / E.
+    Use: `survivors` to train from the same start, `found` as a network that was never trained.
+    Cost: a training.
     """
 
     def __init__(

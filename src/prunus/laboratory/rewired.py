@@ -1,0 +1,63 @@
+"""Trainings that are sparse from the start and move their mask, and the masks they end with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from prunus.errors import PrunusError, unknown
+from prunus.holding import Hold
+from prunus.laboratory.trained import Trained
+from prunus.mask import Mask
+from prunus.rewiring import Rewiring, evolutionary, rigl, sparse_momentum
+from prunus.store import Bench, Outcome, Piece
+
+REWIRINGS: dict[str, Callable[..., Rewiring]] = {"set": evolutionary, "snfs": sparse_momentum, "rigl": rigl}
+"""Sparse evolutionary training, sparse networks from scratch, RigL, by the names of their papers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rewired(Trained):
+    """`start` after training as `Trained` does it, but that `mask` is only the first: it moves, as dense as it is.
+
+    `method` is a name in `REWIRINGS`, called every `every` steps until the part `moving` of all steps; `fraction` is
+    what each tensor drops at first, by default what the method's authors take. With `until`, the mask is handed on by
+    `Ended`, and running means begin anew. Static sparse training is `Trained`.
+    """
+
+    method: str = "rigl"
+    every: int = 100
+    moving: float = 0.75
+    fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in REWIRINGS:
+            raise unknown("rewiring", self.method, REWIRINGS)
+        if not 0 <= self.moving <= 1:
+            raise PrunusError(f"the part of all steps in which the mask moves is from 0 to 1, found {self.moving}.")
+
+    def _rewiring(self, held: Hold, optimizer: Optimizer, model: nn.Module, begin: int, total: int) -> Rewiring:
+        if self.mask is None or self.frozen or self.settings.sparse_below:
+            raise PrunusError("rewiring takes a mask, no weights frozen at their start and no layers trained sparse.")
+        how: dict[str, Any] = {} if self.fraction is None else {"fraction": self.fraction}
+        if self.method == "set":
+            how["seed"] = self.seed
+        end = round(self.moving * total)
+        return REWIRINGS[self.method](held, optimizer, model, end=end, every=self.every, begin=begin, **how)
+
+
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """The mask that a `Rewired` training ended with: to train from the start, or to be checked as any other."""
+
+    trained: Piece
+
+    def make(self, bench: Bench) -> Outcome:
+        """Take it."""
+        extra = bench.result(self.trained).extra
+        if "mask" not in extra:
+            raise PrunusError("this training moved no mask, so it ended with none of its own.")
+        mask = Mask(extra["mask"])
+        return Outcome(mask, {"density": mask.density, "densities": mask.densities()})

@@ -1,0 +1,61 @@
+"""Two processes decide alike: as one that sees all of the batch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from prunus.holding import hold
+from prunus.mask import Mask
+from prunus.rewiring import evolutionary, rigl, sparse_momentum
+
+WORKER = Path(__file__).with_name("two_ranks.py")
+
+
+def alone(make):
+    """The same training in one process."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 4)).double()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    mask = Mask({name: torch.rand(kept.shape) < 0.4 for name, kept in Mask.dense(model).items()})
+    with hold(optimizer, model, mask) as held:
+        rewire = make(held, optimizer, model, end=20, every=2, fraction=0.5)
+        for step in range(1, 9):
+            optimizer.zero_grad()
+            torch.manual_seed(step)
+            model(torch.randn(8, 6, dtype=torch.float64)).square().mean().backward()
+            optimizer.step()
+            rewire(step)
+    return held.mask, list(model.parameters())
+
+
+def test_two_processes_are_as_one(tmp_path):
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(rank), str(tmp_path / "meeting-point")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        outputs = [worker.communicate(timeout=120) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    for worker, (_, complaint) in zip(workers, outputs, strict=True):
+        assert worker.returncode == 0, complaint
+    seen = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    assert seen[0] == seen[1]
+    for make in (rigl, evolutionary, sparse_momentum):
+        mask, weights = alone(make)
+        found = seen[0][make.__name__]
+        assert found["moved"] > 0.05
+        assert {n: kept.flatten().nonzero().flatten().tolist() for n, kept in mask.items()} == found["mask"]
+        for value, expected in zip(found["weights"], weights, strict=True):
+            assert value == pytest.approx(expected.flatten().tolist(), rel=1e-9, abs=1e-12)
