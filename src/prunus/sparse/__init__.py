@@ -1,7 +1,8 @@
 """Networks whose pruned weights are not there: layers of kept values alone, where that is faster."""
 
+from prunus.sparse.holding import SparseHold, hold_sparse
 from prunus.sparse.layers import SparseConv2d, SparseLinear
 from prunus.sparse.network import Sparsified, sparsify
 from prunus.sparse.swapping import densify
 
-__all__ = ["SparseConv2d", "SparseLinear", "Sparsified", "densify", "sparsify"]
+__all__ = ["SparseConv2d", "SparseHold", "SparseLinear", "Sparsified", "densify", "hold_sparse", "sparsify"]

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from prunus import kernel
@@ -14,6 +15,7 @@ from prunus.mask import Mask
 from prunus.sparse.following import join, part
 from prunus.sparse.handover import hand_over
 from prunus.sparse.layers import SparseConv2d, SparseLinear
+from prunus.sparse.saving import save_densely
 from prunus.tree import parameters, unwrapped
 
 
@@ -46,6 +48,16 @@ def swappable(model: nn.Module, mask: Mask) -> tuple[dict[str, Tensor], dict[str
     return layers, reasons
 
 
+def opened(model: nn.Module) -> nn.Module:
+    """`model` without its wrappers; `PrunusError` for one that would not see layers swapped inside."""
+    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+        raise PrunusError(
+            "the network is inside DistributedDataParallel, which averages the gradients of the parameters that it was "
+            "given; swap layers first and wrap it then."
+        )
+    return unwrapped(model)
+
+
 def swap(model: nn.Module, layers: Mapping[str, Tensor], optimizer: Optimizer | None = None) -> None:
     """Make these layers of `model` sparse, by what is kept of them."""
     for name, kept in layers.items():
@@ -60,12 +72,13 @@ def swap(model: nn.Module, layers: Mapping[str, Tensor], optimizer: Optimizer | 
 def sparse_layer(dense: nn.Linear | nn.Conv2d, kept: Tensor) -> SparseLinear | SparseConv2d:
     """The sparse layer with those weights of `dense` that are kept, in its mode."""
     made = SparseLinear.of(dense, kept) if isinstance(dense, nn.Linear) else SparseConv2d.of(dense, kept)
+    save_densely(made)
     return made.train(dense.training)
 
 
 def densify(model: nn.Module, *, optimizer: Optimizer | None = None) -> None:
     """Swap all sparse layers of `model`, in place, for dense ones with exact zeros; the reverse of `sparsify`."""
-    model = unwrapped(model)
+    model = opened(model)
     part(model)
     for name, old in list(model.named_modules()):
         if isinstance(old, SparseLinear | SparseConv2d):
