@@ -35,6 +35,6 @@ def _read(layer: Any, state: dict[str, Any], prefix: str, metadata: Any, *others
         return
     values = kernel.gathered(weight, layer.connections)
     if lost := int(weight.count_nonzero() - values.count_nonzero()):
-        problems.append(f"{name}: {lost} weights are not zero that this sparse layer does not have; densify it first.")
+        problems.append(f"{name}: {lost} weights are not zero where this layer has none; densify the network first.")
         return
     state[f"{prefix}values"] = values
