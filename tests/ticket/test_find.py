@@ -174,9 +174,8 @@ def test_rounds_that_train_sparse_find_the_same_tickets(rewind):
         assert other.trained.weights.keys() == one.trained.weights.keys()
         for name, wanted in one.trained.weights.items():
             value = other.trained.weights[name]
-            assert torch.allclose(value, wanted, rtol=1e-3, atol=1e-4 if name != "0.bias" else 1), (
-                name
-            )  # BatchNorm is next
+            if name != "0.bias":  # which BatchNorm takes out again, so that rounding decides about it
+                assert torch.allclose(value, wanted, rtol=1e-3, atol=1e-4), name
             if name in other.mask:
                 assert torch.equal(value != 0, other.mask[name])
         for number, memory in one.trained.optimizer["state"].items():
