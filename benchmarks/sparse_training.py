@@ -11,8 +11,8 @@ by ERK (Evci et al. 2020); in random order, ratios to the dense step taken withi
 `search`: iterative magnitude pruning to 0.8^ROUNDS with every network trained under a mask, and the same with layers of
 at most the density BELOW trained sparse; one process of one thread; seconds, and the test errors of both.
 `gradual`: 784-1024-1024-10 on MNIST, pruned along a cubic schedule in the first half of a run to DENSITY, held under a
-mask, with layers of at most BELOW sparse, and with those that are found faster; one thread; seconds and validation
-errors. Writes results/sparse-training-*.json.
+mask, with layers of at most BELOW sparse, and with those that are found faster; one thread; seconds of the processor
+and validation errors. Writes results/sparse-training-*.json.
 """
 
 import argparse
@@ -209,11 +209,11 @@ def gradual(options: argparse.Namespace) -> None:
             torch.manual_seed(seed)
             model = network(MLP, SHAPES[MLP])
             optimizer = make_optimizer(model, settings)
-            started = time.perf_counter()
+            started = time.process_time()
             with way(optimizer, model, Mask.dense(model)) as held:
                 pruning = Gradual(held, cubic(options.density, begin=0, end=end), end=end)
                 train(model, data, settings, seed=seed, optimizer=optimizer, on_step=pruning)
-            seconds = time.perf_counter() - started
+            seconds = time.process_time() - started
             error = evaluate(model, data.validation).error
             rows.append({"way": name, "seed": seed, "seconds": seconds, "error": error, "density": held.mask.density})
             print(rows[-1], flush=True)
