@@ -149,6 +149,8 @@ def test_an_update_moves_everything_to_the_bit(name: str, share: float, memory: 
         assert {id(p) for group in optimizer.param_groups for p in group["params"]} == own
         assert {id(p) for p in optimizer.state} == own
         step(model, optimizer, 3, inputs.shape)
+        again = torch.cat([weight[mask[layer] & ~fewer[layer]] for layer, weight in held.weights.items()])
+        assert again.any(), "what is kept again is trained again"
 
 
 @pytest.mark.parametrize("by", ["snapshot", "state dictionaries"])
@@ -284,3 +286,27 @@ def test_names_and_shapes_of_other_masks_are_refused() -> None:
         with pytest.raises(PrunusError, match=r"6\.weight"):
             held.update(Mask({**mask, "6.weight": torch.ones(2, 2, dtype=torch.bool)}))
         assert held.mask == mask
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_the_network_gets_its_own_layers_back(kind: str) -> None:
+    """With the layout that their weights had in memory, after which fused optimizers read what they remember."""
+    model, inputs = made("residual", 16)
+    model = model.to(memory_format=torch.channels_last)
+    twin = deepcopy(model)
+    mask = chosen(model)
+    modules, own, strides = list(model.modules()), list(model.parameters()), [p.stride() for p in model.parameters()]
+    optimizers = [make_optimizer(one, Settings(steps=1, optimizer=kind, learning_rate=1e-3)) for one in (model, twin)]
+    for way, network_, optimizer in zip((hold_sparse, hold), (model, twin), optimizers, strict=True):
+        step(network_, optimizer, 0, inputs.shape)
+        with way(optimizer, network_, mask):
+            step(network_, optimizer, 1, inputs.shape)
+        with hold(optimizer, network_, mask) as held:
+            step(network_, optimizer, 2, inputs.shape)
+            held.verify()
+    assert all(one is other for one, other in zip(model.modules(), modules, strict=True))
+    assert all(one is other for one, other in zip(model.parameters(), own, strict=True))
+    assert [parameter.stride() for parameter in model.parameters()] == strides
+    assert optimizers[0].state.keys() == set(own)
+    for layer in mask:  # biases before BatchNorm have no gradient but rounding
+        assert torch.allclose(model.get_parameter(layer), twin.get_parameter(layer), rtol=1e-3, atol=1e-5)

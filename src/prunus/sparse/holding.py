@@ -1,15 +1,18 @@
 """Holding a mask with layers that become sparse as it falls."""
 
+from functools import partial
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunus import kernel
 from prunus.holding import broadcast, hold
 from prunus.mask import Mask
+from prunus.sparse.handover import hand_over
 from prunus.sparse.network import sparsify
-from prunus.sparse.swapping import densify, opened
+from prunus.sparse.swapping import densify, opened, replace, swappable
 from prunus.tree import Tree, parameters, zipped
 
 SPARE = 0.9  # of the entries that layers were made for: with fewer, making them anew pays
@@ -24,7 +27,8 @@ def hold_sparse(
     Which ones is decided as by `prunus.sparsify`: by `below`, and with `example`, a batch of inputs, by measuring, once
     whenever the mask has fallen to half. Weights and what the optimizer remembers of them are those of the network
     under `hold`, up to the order of additions. Parameters of sparse layers are others after an `update`, so look them
-    up each time (`model.parameters()`). At the end, or after `release()`, the network is dense again, with exact zeros.
+    up each time (`model.parameters()`). At the end, or after `release()`, the network has its own layers and parameters
+    again, with exact zeros.
 
     Raises `PrunusError` as `hold` does, and for a network inside `DistributedDataParallel`.
 
@@ -54,6 +58,7 @@ class SparseHold:
         densify(model, optimizer=optimizer)
         self._held = hold(optimizer, model, mask)
         self._mask = self._held.mask
+        self._own = {name: self._layer(name) for name in swappable(self._model, mask)[0]}
         self._measured = self._mask.total  # how many entries there were when layers were measured
         self._sparse: tuple[str, ...] = ()
         self._make()
@@ -87,10 +92,17 @@ class SparseHold:
         """Raise `PrunusError` unless every pruned weight and its optimizer state are exactly zero."""
         self._held.verify()
 
+    @torch.no_grad()
     def release(self) -> None:
-        """Let the weights of the network, dense again, train freely."""
+        """Let the weights of the network, which has its own layers again, train freely."""
         self._held.release()
         densify(self._model, optimizer=self._optimizer)
+        for name, own in self._own.items():
+            if (made := self._layer(name)) is not own:
+                own.weight.grad = None
+                own.weight.copy_(made.weight).requires_grad_(made.weight.requires_grad)
+                hand_over(self._optimizer, made.weight, own.weight, partial(_laid_out, like=own.weight))
+                replace(self._model, name, own.train(made.training))
 
     def state_dict(self) -> dict[str, Any]:
         """The mask now held, and of which layers the network is made, with what was kept when they were."""
@@ -157,3 +169,8 @@ class SparseHold:
 
     def _layer(self, name: str) -> Any:
         return self._model.get_submodule(name)
+
+
+def _laid_out(entries: Tensor, like: Tensor) -> Tensor:
+    """`entries` in memory as `like` is, which fused optimizers count on."""
+    return torch.empty_like(like, dtype=entries.dtype).copy_(entries)

@@ -63,7 +63,7 @@ def swap(model: nn.Module, layers: Mapping[str, Tensor], optimizer: Optimizer | 
     for name, kept in layers.items():
         old: Any = model.get_submodule(name)
         new = sparse_layer(old, kept)
-        _replace(model, name, new)
+        replace(model, name, new)
         if optimizer is not None:
             hand_over(optimizer, old.weight, new.values, partial(kernel.gathered, connections=new.connections))
     join(model)
@@ -83,11 +83,12 @@ def densify(model: nn.Module, *, optimizer: Optimizer | None = None) -> None:
     for name, old in list(model.named_modules()):
         if isinstance(old, SparseLinear | SparseConv2d):
             new: Any = old.dense()
-            _replace(model, name, new)
+            replace(model, name, new)
             if optimizer is not None:
                 hand_over(optimizer, old.values, new.weight, partial(kernel.scattered, connections=old.connections))
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `model` has `name`."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
