@@ -3,13 +3,16 @@
     python benchmarks/sparse_training.py steps [--rounds 40] [--threads 2]
     python benchmarks/sparse_training.py search --store STORE [--model lenet-300-100] [--steps 2000] [--rounds 16]
         [--below 0.4]
+    python benchmarks/sparse_training.py gradual [--steps 3000] [--density 0.05] [--below 0.4] [--seeds 3]
 
 `steps`: a step (forward, backward, SGD with momentum, batch 128) of LeNet-300-100, of 784-1024-1024-10 and of
 ResNet-20, dense, held under a mask, and with the layers that `prunus.sparsify` finds faster sparse; masks of densities
 by ERK (Evci et al. 2020); in random order, ratios to the dense step taken within a round; medians and quartiles.
 `search`: iterative magnitude pruning to 0.8^ROUNDS with every network trained under a mask, and the same with layers of
-at most the density BELOW trained sparse; one process of one thread; seconds, and the test errors of both. Writes
-results/sparse-training-*.json.
+at most the density BELOW trained sparse; one process of one thread; seconds, and the test errors of both.
+`gradual`: 784-1024-1024-10 on MNIST, pruned along a cubic schedule in the first half of a run to DENSITY, held under a
+mask, with layers of at most BELOW sparse, and with those that are found faster; one thread; seconds of the processor
+and validation errors. Writes results/sparse-training-*.json.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import quantiles
 
@@ -29,13 +33,19 @@ from torch import nn
 
 from experiment import print_table
 from machine import keep
-from prunus import hold, prune, scope, score, sparsify
+from prunus import Hold, Mask, SparseHold, hold, hold_sparse, prune, scope, score, sparsify
+from prunus.data import load
 from prunus.denormals import flushed
+from prunus.evaluation import evaluate
+from prunus.gradual import Gradual
 from prunus.laboratory import Task, serial
 from prunus.models import build
 from prunus.recipe.lottery_ticket import hunt_tickets
 from prunus.recipe.usual import ticket_settings, ticket_task, usual_hunt
+from prunus.schedule import cubic
+from prunus.settings import Settings, make_optimizer
 from prunus.store import Store
+from prunus.training import train
 
 FILE = os.path.relpath(Path(__file__).with_name("networks.py"))
 MLP = f"{FILE}:mlp_1024"
@@ -57,8 +67,13 @@ def main() -> None:
     second.add_argument("--steps", type=int, default=2000)
     second.add_argument("--rounds", type=int, default=16)
     second.add_argument("--below", type=float, default=0.4)
+    third = verbs.add_parser("gradual")
+    third.add_argument("--steps", type=int, default=3000)
+    third.add_argument("--density", type=float, default=0.05)
+    third.add_argument("--below", type=float, default=0.4)
+    third.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    steps(options) if options.verb == "steps" else search(options)
+    {"steps": steps, "search": search, "gradual": gradual}[options.verb](options)
 
 
 def steps(options: argparse.Namespace) -> None:
@@ -175,6 +190,35 @@ def search(options: argparse.Namespace) -> None:
         ],
     )
     print(f"{ways['sparse']['seconds']:.0f} s sparse, {ways['masked']['seconds']:.0f} s masked: {ratio:.2f}")
+
+
+def gradual(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    data = load("mnist")
+    settings = Settings(steps=options.steps, learning_rate=1.2e-3, decay="cosine")
+    end = options.steps // 2
+    images = data.train.normalise(data.train.inputs[: settings.batch])
+    ways: dict[str, Callable[..., Hold | SparseHold]] = {
+        "masked": hold,
+        "below": partial(hold_sparse, below=options.below),
+        "measured": partial(hold_sparse, example=images),
+    }
+    rows = []
+    for seed in range(options.seeds):
+        for name, way in ways.items():
+            torch.manual_seed(seed)
+            model = network(MLP, SHAPES[MLP])
+            optimizer = make_optimizer(model, settings)
+            started = time.process_time()
+            with way(optimizer, model, Mask.dense(model)) as held:
+                pruning = Gradual(held, cubic(options.density, begin=0, end=end), end=end)
+                train(model, data, settings, seed=seed, optimizer=optimizer, on_step=pruning)
+            seconds = time.process_time() - started
+            error = evaluate(model, data.validation).error
+            rows.append({"way": name, "seed": seed, "seconds": seconds, "error": error, "density": held.mask.density})
+            print(rows[-1], flush=True)
+    about = {name: getattr(options, name) for name in ("steps", "density", "below", "seeds")}
+    keep("sparse-training-gradual", {**about, "rows": rows})
 
 
 def seconds_of(run: Path) -> float:

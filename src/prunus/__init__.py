@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prunus.pruning import prune
     from prunus.shrinking import shrink
     from prunus.snapshot import Snapshot
-    from prunus.sparse import densify, sparsify
+    from prunus.sparse import SparseHold, densify, hold_sparse, sparsify
 
 # torch takes a second to import, so a name is fetched when it is first asked for.
 _HOME = {
@@ -27,6 +27,8 @@ _HOME = {
     "shrink": "shrinking",
     "sparsify": "sparse",
     "densify": "sparse",
+    "hold_sparse": "sparse",
+    "SparseHold": "sparse",
     "approximate": "construction",
     "Construction": "construction",
     "write": "pack",
@@ -47,9 +49,11 @@ __all__ = [
     "Mask",
     "PrunusError",
     "Snapshot",
+    "SparseHold",
     "approximate",
     "densify",
     "hold",
+    "hold_sparse",
     "inspect",
     "load",
     "prune",

@@ -64,6 +64,11 @@ class Hold:
         """A copy of the mask now held."""
         return Mask({name: kept.clone() for name, kept in self._kept.items()})
 
+    @property
+    def weights(self) -> Tree:
+        """The weights that are held, not copied."""
+        return {name: parameter.detach() for name, parameter in self._parameters.items()}
+
     @torch.no_grad()
     def update(self, mask: Mask) -> None:
         """Hold `mask` from now on: of the same names and shapes as before.
@@ -77,8 +82,7 @@ class Hold:
                 raise PrunusError(f"{name}: mask {tuple(kept.shape)} != weight {tuple(self._kept[name].shape)}.")
         for name, kept in self._kept.items():
             kept.copy_(mask[name])  # in place: compiled graphs and hooks go on reading the same memory
-        if distributed.is_available() and distributed.is_initialized():
-            _broadcast(self._kept.values())
+        broadcast(self._kept.values())
         for places in self._places.values():
             places.refresh()
         self._mask_weights()
@@ -273,9 +277,11 @@ def _hook(parameter: nn.Parameter, function: Callable[[Tensor], None]) -> Any:
     return handle
 
 
-def _broadcast(tensors: Iterable[Tensor]) -> None:
-    """Give every process the first one's boolean tensors."""
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """Give every process the first one's boolean tensors, where processes train together."""
     tensors = list(tensors)
+    if not tensors or not (distributed.is_available() and distributed.is_initialized()):
+        return
     flat = torch.cat([tensor.reshape(-1).to(torch.uint8) for tensor in tensors])
     distributed.broadcast(flat, src=0)
     for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):

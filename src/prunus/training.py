@@ -376,9 +376,9 @@ class _Run:
                 )
         if snapshot.step > last:
             raise PrunusError(f"checkpoint '{path}' is of step {snapshot.step}, beyond the last one here, {last}.")
-        snapshot.restore(self.model, self.optimizer)
-        for name, holder in self.stateful.items():
+        for name, holder in self.stateful.items():  # first, as it may decide of which layers the model is made
             holder.load_state_dict(snapshot.extra["stateful"][name])
+        snapshot.restore(self.model, self.optimizer)
         if self.host.fabric is not None:
             self.host.fabric.strategy.precision.load_state_dict(snapshot.extra["precision"])
         self.losses.complete, self.losses.current = snapshot.extra["losses"]

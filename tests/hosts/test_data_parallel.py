@@ -24,7 +24,11 @@ def test_two_processes_hold_the_mask_of_the_first(tmp_path):
             worker.kill()
     for worker, (output, complaint) in zip(workers, outputs, strict=True):
         assert worker.returncode == 0, complaint
-        for name, seen in json.loads(output.splitlines()[-1]).items():
+        found = json.loads(output.splitlines()[-1])
+        sparse = found.pop("sparse")
+        assert sparse.pop("refused").startswith("the network is inside DistributedDataParallel")
+        assert sparse == {"mask": True, "layers": ["SparseLinear", "Tanh", "Linear"], "drift": 0.0, "trained": True}
+        for name, seen in found.items():
             assert seen["mask of the first"] == [True, True], name
             assert (seen["leak"], seen["state"], seen["drift"]) == (0.0, 0.0, 0.0), name
             assert 0.2 < seen["density"] < 0.6, name

@@ -6,8 +6,10 @@ import sys
 import torch
 from torch import distributed, nn
 
+from prunus.errors import PrunusError
 from prunus.holding import hold
 from prunus.mask import Mask
+from prunus.sparse import hold_sparse, network, sparsify
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-2),
@@ -41,6 +43,28 @@ def drift(tensors):
     both = [torch.empty_like(mine) for _ in range(2)]
     distributed.all_gather(both, mine)
     return float((both[0] - both[1]).abs().max())
+
+
+def observe_sparse(rank):
+    """Networks made sparse where each process finds other layers faster, and is given other masks."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3))
+    network.fastest = lambda model, layers, example: ({name: layers[name] for name in [("0",), ("2",)][rank]}, {})
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    held = hold_sparse(optimizer, model, of_rank(rank, Mask.dense(model)), example=torch.ones(1))
+    held.update(of_rank(rank + 4, held.mask))
+    seen = {"mask": held.mask == of_rank(4, held.mask), "layers": [type(one).__name__ for one in model]}
+    held.release()
+    sparsify(model, of_rank(0, held.mask), example=torch.ones(1), optimizer=optimizer)
+    wrapped = nn.parallel.DistributedDataParallel(model)
+    train(wrapped, optimizer, rank)
+    seen |= {"drift": drift(list(model.parameters())), "trained": bool(model[0].values.grad.any())}
+    for change in (lambda: sparsify(wrapped, Mask({})), lambda: hold_sparse(optimizer, wrapped, Mask({}))):
+        try:
+            change()
+        except PrunusError as error:
+            seen["refused"] = str(error)
+    return seen
 
 
 def observe(make_optimizer, rank):
@@ -81,5 +105,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{meeting_point}", rank=rank, world_size=2)
     seen = {name: observe(make, rank) for name, make in OPTIMIZERS.items()}
+    seen["sparse"] = observe_sparse(rank)
     distributed.destroy_process_group()
     print(json.dumps(seen))

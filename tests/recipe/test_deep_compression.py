@@ -22,6 +22,7 @@ from prunus.recipe import Plan, deep_compression
 from prunus.scope import given
 from prunus.score import magnitude
 from prunus.settings import Settings
+from prunus.sparse import SparseHold
 from prunus.tree import weights
 
 DATA = load("digits")
@@ -55,6 +56,23 @@ def test_a_network_that_comes_pruned_keeps_its_zeros(tmp_path, own, kept):
     found = Mask({name: result.pruned[name] != 0 for name in mask})
     assert all((entries <= mask[name]).all() for name, entries in found.items())
     assert found.density == pytest.approx(min(mask.density, kept), abs=2e-5)
+
+
+def test_pruning_with_sparse_layers_is_the_same_up_to_the_order_of_additions(tmp_path, monkeypatch):
+    plan = short(rounds=1)
+    layers = set()
+    update = SparseHold.update
+    monkeypatch.setattr(SparseHold, "update", lambda held, mask: (update(held, mask), layers.add(str(held._sparse))))
+    found = []
+    for below in (0.0, 0.5):
+        (folder := tmp_path / str(below)).mkdir()
+        found.append(compressed(folder, replace(plan, retrain=replace(plan.retrain, sparse_below=below)))[1])
+    dense, sparse = found
+    assert len(layers) > 1  # in the course of the run
+    for name, wanted in dense.pruned.items():
+        assert torch.equal(sparse.pruned[name] != 0, wanted != 0), name
+        assert torch.allclose(sparse.pruned[name], wanted, rtol=1e-3, atol=1e-4), name
+    assert any(not torch.equal(sparse.pruned[name], wanted) for name, wanted in dense.pruned.items())
 
 
 def test_every_tensor_shares_as_many_values_as_its_bits_allow(tmp_path):

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunus import models, scope, score
+from prunus import hold_sparse, models, scope, score, sparsify
 from prunus.errors import PrunusError
 from prunus.holding import hold
 from prunus.mask import Mask
 from prunus.pattern import block, channel
 from prunus.snapshot import Snapshot
+from prunus.sparse import SparseLinear
 from prunus.ticket import Ticket, find, fine_tuning, learning_rate, to_start
 
 STEPS = 3
@@ -53,6 +54,19 @@ def careful(start: Snapshot, mask: Mask) -> Snapshot:
     optimizer = adam(model)
     start.restore(model, optimizer)
     with hold(optimizer, model, mask):
+        steps(model, optimizer, start.step)
+    return Snapshot.take(model, optimizer, step=start.step + STEPS, order=start.order, extra=start.extra)
+
+
+def sparse(start: Snapshot, mask: Mask) -> Snapshot:
+    """As `careful`, with the layers that the mask leaves half of or less trained sparse."""
+    model = network()
+    optimizer = adam(model)
+    start.restore(model, optimizer)
+    with hold_sparse(optimizer, model, mask, below=0.5):
+        assert (type(model[0]), type(model[3])) == tuple(
+            nn.Linear if density > 0.5 else SparseLinear for density in mask.densities().values()
+        )
         steps(model, optimizer, start.step)
     return Snapshot.take(model, optimizer, step=start.step + STEPS, order=start.order, extra=start.extra)
 
@@ -148,6 +162,36 @@ def test_no_training_can_spoil_a_rewind(train, rewind):
             expected_start = ticket.trained
     assert [ticket.start.step for ticket in tickets] == ([3, 6, 9, 12] if rewind is fine_tuning else [3] * 4)
     assert [round(ticket.density * 80) for ticket in tickets] == [80, 53, 35, 24]  # 48 + 32, 29 + 24, 17 + 18, 10 + 14
+
+
+@pytest.mark.parametrize("rewind", [to_start, learning_rate, fine_tuning])
+def test_rounds_that_train_sparse_find_the_same_tickets(rewind):
+    dense, found = (
+        list(find(train, early(), rounds=4, keep=0.6, keeps=KEEPS, rewind=rewind)) for train in (careful, sparse)
+    )
+    for one, other in zip(dense, found, strict=True):
+        assert one.mask == other.mask
+        assert other.trained.weights.keys() == one.trained.weights.keys()
+        for name, wanted in one.trained.weights.items():
+            value = other.trained.weights[name]
+            if name != "0.bias":  # which BatchNorm takes out again, so that rounding decides about it
+                assert torch.allclose(value, wanted, rtol=1e-3, atol=1e-4), name
+            if name in other.mask:
+                assert torch.equal(value != 0, other.mask[name])
+        for number, memory in one.trained.optimizer["state"].items():
+            for key, wanted in memory.items():
+                assert torch.allclose(other.trained.optimizer["state"][number][key], wanted, rtol=1e-3, atol=1e-4)
+    assert found[-1].mask.densities()["3.weight"] < 0.5 < found[1].mask.densities()["3.weight"]
+
+
+def test_a_network_that_stays_sparse_is_refused():
+    def train(start: Snapshot, mask: Mask) -> Snapshot:
+        model = network()
+        sparsify(model, mask)
+        return Snapshot.take(model)
+
+    with pytest.raises(PrunusError, match=r"train gave no 0\.weight, 3\.weight back"):
+        next(find(train, early(), rounds=1))
 
 
 def test_rewinding_is_to_somewhere_else_than_training_ends():

@@ -41,6 +41,10 @@ def compress(
         Literal["linear", "density", "random"],
         Parameter(help="where k-means begins; linear is the paper's best"),
     ] = "linear",
+    sparse_below: Annotated[
+        float | None,
+        Parameter(help="density from which on kernels train kept weights alone while pruning; default: 0"),
+    ] = None,
     budget: Annotated[float, Parameter(help="share of the usual training epochs, 0.25 for a quarter")] = 1.0,
     stages: Annotated[Path | None, Parameter(help="keep every stage's files in this folder")] = None,
     picture: Annotated[Path | None, Parameter(help="draw stages and weights as a PNG file")] = None,
@@ -66,6 +70,7 @@ def compress(
     network = models.build(model, loaded, seed=seed)
     usual = usual_plan(model).scaled(budget)
     plan = with_chosen(usual, density=density, quality=quality, bits=bits, max_error=max_error)
+    plan = replace(plan, retrain=with_chosen(plan.retrain, sparse_below=sparse_below))
     plan = replace(plan, start=_start(start, seed), coding="huffman" if recipe == "deep-compression" else "smallest")
     if weights:
         fit(network, read_weights(weights))

@@ -1,7 +1,6 @@
 """Weights that training made of a start: the one piece that takes long."""
 
-from contextlib import nullcontext
-from copy import deepcopy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +10,13 @@ from torch.optim import Optimizer
 
 from prunus.data import Split
 from prunus.evaluation import device_of, evaluate
-from prunus.holding import hold
+from prunus.holding import Hold, hold
 from prunus.laboratory.task import Task
+from prunus.mask import Mask
 from prunus.rewiring import Rewiring
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
-from prunus.sparse import densify, sparsify
+from prunus.sparse import SparseHold, hold_sparse
 from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.noise import quiet
 from prunus.training import train
@@ -53,10 +53,7 @@ class Trained:
         with quiet():
             model, optimizer = as_begun(self.task, start, self.settings)
             curve = _Curve(model, data.validation, start.step, last, self.settings.precision)
-            if mask and not self.frozen and self.settings.sparse_below:
-                mask = sparsify(model, mask, below=self.settings.sparse_below, optimizer=optimizer).mask
-            holding = hold(optimizer, model, mask, at=start.weights if self.frozen else None) if mask else nullcontext()
-            with holding as held:
+            with self._holding(optimizer, model, mask, start) as held:
                 if start.step in (0, last):
                     curve(start.step)
                 rewiring = self._rewiring(held, optimizer, model, start.step, total)
@@ -82,7 +79,7 @@ class Trained:
                 )
                 if held:
                     held.verify()
-            result = _result(model, optimizer if last < total else None, last)
+            result = Snapshot.take(model, optimizer if last < total else None, step=last)
             if rewiring and held:
                 result = replace(result, extra={"mask": held.state_dict()})
             metrics: dict[str, Any] = {"steps": last - start.step, **curve.metrics()}
@@ -96,6 +93,15 @@ class Trained:
         """What moves the mask, if anything does."""
         return None
 
+    def _holding(
+        self, optimizer: Optimizer, model: nn.Module, mask: Mask | None, start: Snapshot
+    ) -> AbstractContextManager[Hold | SparseHold | None]:
+        if mask is None:
+            return nullcontext()
+        if self.settings.sparse_below and not self.frozen:
+            return hold_sparse(optimizer, model, mask, below=self.settings.sparse_below)
+        return hold(optimizer, model, mask, at=start.weights if self.frozen else None)
+
 
 def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module, Optimizer]:
     """The network in the sizes of `start` with its weights, and the optimizer with what it remembers there, if any."""
@@ -106,14 +112,6 @@ def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module
     else:
         start.restore(model, optimizer)
     return model, optimizer
-
-
-def _result(model: nn.Module, optimizer: Optimizer | None, step: int) -> Snapshot:
-    """The dense network after training, with what the optimizer remembers where it is handed on."""
-    if optimizer is None:
-        model = deepcopy(model)
-    densify(model, optimizer=optimizer)
-    return Snapshot.take(model, optimizer, step=step)
 
 
 class _Curve:

@@ -8,6 +8,7 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from prunus.schedule import cubic
 from prunus.scope import Scope, floored, overall, toward
 from prunus.settings import Settings, make_optimizer
 from prunus.sharing import Sharing
+from prunus.sparse import hold_sparse
 from prunus.training import fingerprint, this_machine, train
 from prunus.tree import parameters, weights
 from prunus.workfolder import WorkFolder
@@ -293,10 +295,10 @@ class _Run:
             settings = self.plan.retrain
             end = max(1, settings.steps_in_all(len(self.data.train)) // 2)
             optimizer = make_optimizer(self.model, settings)
-            with hold(optimizer, self.model, mask) as held:
+            holding = partial(hold_sparse, below=settings.sparse_below) if settings.sparse_below else hold
+            with holding(optimizer, self.model, mask) as held:
                 gradual = Gradual(
                     held,
-                    {name: w.detach() for name, w in weights(self.model).items()},
                     cubic(final, begin=0, end=end, initial=mask.density),
                     end=end,
                     every=max(1, end // 200),

@@ -11,8 +11,10 @@ from torch.optim import Optimizer
 def hand_over(optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, moved: Callable[[Tensor], Tensor]) -> None:
     """Let `optimizer` update `new` where it updated `old`; `moved` makes of a tensor like `old` one like `new`.
 
-    What is not shaped as `old`, such as a count of steps, is taken over as it is.
+    Gradients that have come in go along. What is not shaped as `old`, such as a count of steps, is taken over as it is.
     """
+    if old.grad is not None:
+        new.grad = moved(old.grad)
     for group in optimizer.param_groups:
         group["params"] = [new if parameter is old else parameter for parameter in group["params"]]
     if old in optimizer.state:

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from prunus.mask import Mask
 from prunus.sparse.choice import Timing, fastest
-from prunus.sparse.swapping import compress, swap, swappable
-from prunus.tree import unwrapped
+from prunus.sparse.swapping import compress, opened, swap, swappable
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def sparsify(
     order of additions; `densify` makes it that again.
 
     Dense stay layers that are no Linear or Conv2d, that pad otherwise than with zeros, or that share their weight;
-    `hold` the mask that is returned for those. Raises `PrunusError` for names and shapes of the mask that do not fit.
+    `hold` the mask that is returned for those. Where processes train together, the choice of the first one counts.
+    Raises `PrunusError` for names and shapes of the mask that do not fit, and for a network that is already inside
+    `DistributedDataParallel`.
 
     >>> import torch
     >>> model = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -64,17 +66,28 @@ def sparsify(
     >>> model[0]
     SparseLinear((4, 8), density=0.125, bias=True)
     """
-    model = unwrapped(model)
+    model = opened(model)
     layers, dense = swappable(model, mask)
     for name, density in mask.densities().items():
         if density > below and layers.pop(name.removesuffix(".weight"), None) is not None:
             dense[name] = f"of density {density:.3g}"
     timings: dict[str, Timing] = {}
     if example is not None:
-        chosen, timings = fastest(model, layers, example)
+        with torch.random.fork_rng(devices=()):  # measuring draws numbers
+            chosen, timings = fastest(model, layers, example)
+        chosen = {name: layers[name] for name in _agreed(list(chosen))}
         dense |= {f"{name}.weight": "which is faster" for name in layers if name not in chosen}
         layers = chosen
     swap(model, layers, optimizer)
     compressed = compress(model, [name for name in layers if name in timings and timings[name].is_faster_compressed])
     left = Mask({name: kept for name, kept in mask.items() if name.rpartition(".")[0] not in layers})
     return Sparsified(tuple(layers), dense, timings, left, compressed)
+
+
+def _agreed(names: list[str]) -> list[str]:
+    """Those of the first process, where processes train together: their clocks differ, their parameters must not."""
+    if distributed.is_available() and distributed.is_initialized():
+        given = [names]
+        distributed.broadcast_object_list(given, src=0)
+        return given[0]
+    return names

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from prunus import kernel
@@ -15,6 +16,7 @@ from prunus.sparse.compressed import CompressedLinear
 from prunus.sparse.following import join, part
 from prunus.sparse.handover import hand_over
 from prunus.sparse.layers import SparseConv2d, SparseLinear
+from prunus.sparse.saving import save_densely
 from prunus.tree import parameters, unwrapped
 
 
@@ -47,12 +49,22 @@ def swappable(model: nn.Module, mask: Mask) -> tuple[dict[str, Tensor], dict[str
     return layers, reasons
 
 
+def opened(model: nn.Module) -> nn.Module:
+    """`model` without its wrappers; `PrunusError` for one that would not see layers swapped inside."""
+    if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
+        raise PrunusError(
+            "the network is inside DistributedDataParallel, which averages the gradients of the parameters that it was "
+            "given; swap layers first and wrap it then."
+        )
+    return unwrapped(model)
+
+
 def swap(model: nn.Module, layers: Mapping[str, Tensor], optimizer: Optimizer | None = None) -> None:
     """Make these layers of `model` sparse, by what is kept of them."""
     for name, kept in layers.items():
         old: Any = model.get_submodule(name)
         new = sparse_layer(old, kept)
-        _replace(model, name, new)
+        replace(model, name, new)
         if optimizer is not None:
             hand_over(optimizer, old.weight, new.values, partial(kernel.gathered, connections=new.connections))
     join(model)
@@ -63,28 +75,32 @@ def compress(model: nn.Module, names: Iterable[str]) -> tuple[str, ...]:
     layers = {name: model.get_submodule(name) for name in names}
     alone = {name: layer for name, layer in layers.items() if isinstance(layer, SparseLinear) and layer.chain is None}
     for name, layer in alone.items():
-        _replace(model, name, CompressedLinear.instead_of(layer))
+        compressed = CompressedLinear.instead_of(layer)
+        save_densely(compressed)
+        replace(model, name, compressed)
     return tuple(alone)
 
 
 def sparse_layer(dense: nn.Linear | nn.Conv2d, kept: Tensor) -> SparseLinear | SparseConv2d:
     """The sparse layer with those weights of `dense` that are kept, in its mode."""
     made = SparseLinear.of(dense, kept) if isinstance(dense, nn.Linear) else SparseConv2d.of(dense, kept)
+    save_densely(made)
     return made.train(dense.training)
 
 
 def densify(model: nn.Module, *, optimizer: Optimizer | None = None) -> None:
     """Swap all sparse layers of `model`, in place, for dense ones with exact zeros; the reverse of `sparsify`."""
-    model = unwrapped(model)
+    model = opened(model)
     part(model)
     for name, old in list(model.named_modules()):
         if isinstance(old, SparseLinear | SparseConv2d):
             new: Any = old.dense()
-            _replace(model, name, new)
+            replace(model, name, new)
             if optimizer is not None:
                 hand_over(optimizer, old.values, new.weight, partial(kernel.scattered, connections=old.connections))
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` where `model` has `name`."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)

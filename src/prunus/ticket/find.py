@@ -72,9 +72,10 @@ def find(
 ) -> Iterator[Ticket]:
     """The dense network (round 0), then a ticket a round, each with `keep` of the atoms of the one before.
 
-    `train(start, mask)` is any training that holds the mask, as with `hold`; it works on copies. `keeps` are the parts
-    that single tensors keep instead: the paper's output layer loses half of what the others do. `start` is the moment
-    to rewind to: the first step, or a later one. A score that asks for `initial` gets the weights of `start`; what else
+    `train(start, mask)` is any training that holds the mask, as with `hold`, or with `hold_sparse` so that rounds get
+    cheaper as they get sparser; it works on copies, and gives dense weights back. `keeps` are the parts that single
+    tensors keep instead: the paper's output layer loses half of what the others do. `start` is the moment to rewind to:
+    the first step, or a later one. A score that asks for `initial` gets the weights of `start`; what else
     it asks for is passed by keyword. One-shot pruning is one round. Each ticket is trained before it is given.
 
     Raises `PrunusError`, before the first training, for fewer than 0 rounds, a part outside (0, 1], and `keeps` that
@@ -105,6 +106,8 @@ def find(
             )
             moment = rewind(start, trained)
         trained = _alone(train(_alone(moment), Mask(detached(mask))))
+        if missing := [name for name in mask if name not in trained.weights]:
+            raise PrunusError(f"train gave no {', '.join(missing[:3])} back; densify a sparse network first.")
         yield Ticket(number, mask, moment, trained)
 
 
