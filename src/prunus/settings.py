@@ -65,6 +65,8 @@ class Settings:
         ):
             if not 0 <= getattr(self, name) < limit:
                 raise PrunusError(f"{name} must be from 0 to below {limit}, found {getattr(self, name)}.")
+        if self.sparse_below and self.precision != "32-true":
+            raise PrunusError(f"sparse layers are trained in precision '32-true', found '{self.precision}'.")
 
     def steps_in_all(self, rows: int) -> int:
         """The number of optimizer steps on a training part of `rows` rows."""

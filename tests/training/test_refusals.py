@@ -26,6 +26,7 @@ from .runs import DIGITS, noisy
         ({"epochs": 1, "label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1, found 1.0"),
         ({"epochs": 1, "decay": "cosin"}, "unknown decay 'cosin', did you mean 'cosine'"),
         ({"epochs": 1, "precision": "64"}, "unknown precision '64'"),
+        ({"epochs": 1, "precision": "bf16-mixed", "sparse_below": 0.5}, "in precision '32-true', found 'bf16-mixed'"),
     ],
 )
 def test_bad_settings(changes: dict[str, Any], sentence: str) -> None:
