@@ -94,7 +94,9 @@ class CodebookLinear(nn.Module):
         if inputs.requires_grad and torch.is_grad_enabled():
             raise PrunusError("a codebook layer computes no gradients: call it under torch.no_grad().")
         parts = own["words"], own["starts"], own["bounds"], own["rows"], own["values"], own["bias"]
-        return _multiplied(inputs, *parts, self.out_features, self.layout)  # type: ignore[no-any-return]
+        # the operator would take as long as all the rest of a small product
+        eager = type(inputs) is Tensor and not torch.compiler.is_compiling()
+        return (multiplied if eager else _multiplied)(inputs, *parts, self.out_features, self.layout)
 
     def extra_repr(self) -> str:
         """Sizes, as `nn.Linear` shows them, and the bytes of the packed weight."""

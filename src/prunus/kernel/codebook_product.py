@@ -7,7 +7,7 @@ from torch import Tensor
 
 from prunus.kernel.codebook_vectors import multiply_lines
 from prunus.kernel.parallel import run
-from prunus.kernel.vectors import LINE, integer, taken, unpacked
+from prunus.kernel.vectors import LANES, LINE, integer, taken, unpacked
 
 FEW = 4096  # lines that one thread has done before another one has woken up
 
@@ -25,13 +25,13 @@ def multiplied(
 ) -> Tensor:
     """`inputs` (..., columns) times the packed matrix of these parts, plus `bias`: (..., outputs)."""
     inputs = inputs.contiguous()
-    columns = inputs.shape[-1]
-    results = inputs.new_empty(*inputs.shape[:-1], outputs)
-    if not results.numel():
+    *sizes, columns = inputs.shape
+    results = torch.empty(*sizes, outputs)
+    numbers = results.numel()
+    if not numbers:
         return results
-    batch = results.numel() // outputs
-    workers = torch.get_num_threads() if len(words) * batch > FEW else 1
-    blocks = len(bounds) - 1
+    batch, blocks = numbers // outputs, rows.numel() // LANES
+    workers = torch.get_num_threads() if words.numel() * batch > FEW * LANES else 1
     run(
         product,
         workers,
