@@ -1,15 +1,18 @@
-"""The product of packed lines and a batch: 16 rows are a task; a row's sum is the same in any batch, on any threads."""
+"""The product of packed lines and a batch: 16 rows are a task; a row's sum is the same on any threads, and in any
+batch that is not `MANY`: those go on lanes."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from prunus.kernel.codebook_lanes import multiplied_on_lanes
 from prunus.kernel.codebook_vectors import multiply_lines
 from prunus.kernel.parallel import run
 from prunus.kernel.vectors import LANES, LINE, integer, taken, unpacked
 
 FEW = 4096  # lines that one thread has done before another one has woken up
+MANY = 24  # samples from which on lanes are faster
 
 
 def multiplied(
@@ -31,6 +34,9 @@ def multiplied(
     if not numbers:
         return results
     batch, blocks = numbers // outputs, rows.numel() // LANES
+    if batch >= MANY:
+        parts = words, starts, bounds, rows, values, bias, outputs, layout
+        return multiplied_on_lanes(inputs.view(batch, columns), *parts).view(*sizes, outputs)
     workers = torch.get_num_threads() if words.numel() * batch > FEW * LANES else 1
     run(
         product,
