@@ -41,7 +41,7 @@ def multiplied_on_lanes(
         LAYOUTS[layout].slots,
         len(lanes),
         blocks,
-        max(1, min(BLOCKS, blocks // max(1, tasks))),
+        min(BLOCKS, -(-blocks // max(1, tasks))),
         lanes.shape[1],
         outputs,
         words.data_ptr(),

@@ -38,7 +38,8 @@ _multiplied = torch.ops.prunus.codebook_linear.default
 class CodebookLinear(nn.Module):
     """`inputs` (..., columns) times a packed matrix, plus a bias: what `nn.Linear` gives, for inference on the CPU.
 
-    Any batch; made for small ones, where the bytes of the weight are what takes the time. Raises `PrunusError` where a
+    Any batch; made for small ones, where the bytes of the weight are what takes the time, and in which a sample has the
+    same outputs as alone. Raises `PrunusError` where a
     gradient is asked for, and for inputs that are not float32 on the CPU.
 
     >>> weight = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 0.0, 2.0]])

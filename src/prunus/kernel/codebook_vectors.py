@@ -50,9 +50,8 @@ def unpack_lines(typing: Any, layout: Any, lines: Any, begin: Any, count: Any, t
     """Write the entries of `count` lines, 16 at most, from `begin` on, as `multiply` takes them: row after row.
 
     `lines` are the addresses of starts and values, `turned` that of words, those of 16 lines side by side for each of
-    the 16 rows. To `target` go how many
-    entries each row has (int64), then the offsets in lines of inputs, then the values, with room for 16 times `slots`
-    in each row.
+    the 16 rows. To `target` go how many entries each row has (int64), then the offsets of their lines of inputs, then
+    the values, with room for 16 times `slots` of each row.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
