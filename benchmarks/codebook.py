@@ -158,7 +158,7 @@ def measure(name: str, networks: dict[str, nn.Module], batch: int, rounds: int) 
     stream = torch.ones(read["codebook"] // 4)
     steps: dict[str, Callable[[], object]] = {way: partial(network, inputs) for way, network in networks.items()}
     times = timed({**steps, "stream": stream.sum}, rounds, random.Random(SEED))
-    row: dict[str, object] = {"layer": name, "batch": batch, "weight_bytes": read}
+    row: dict[str, object] = {"layer": name, "batch": batch, "rounds": rounds, "weight_bytes": read}
     for n, state in enumerate(("cold", "warm")):
         row[state] = {
             way: {
@@ -215,7 +215,7 @@ def main() -> None:
                 print(shown(rows[batch, name], state), flush=True)
     names = [*LAYERS, TOGETHER]
     ordered = sorted(rows.values(), key=lambda row: (row["batch"], names.index(row["layer"])))
-    result = {"seed": SEED, "rounds": options.rounds, "levels": LEVELS, "bytes_a_second": round(float(bandwidth))}
+    result = {"seed": SEED, "levels": LEVELS, "bytes_a_second": round(float(bandwidth))}
     print(keep("codebook", {**result, "largest_errors": before["largest_errors"] | errors, "rows": ordered}))
 
 
