@@ -1,16 +1,17 @@
 """Inference from packed entries beside dense layers, torch.sparse and dynamic int8, at Deep Compression's large layers.
 
-    python benchmarks/codebook.py [--rounds 12] [--threads 2]
+    python benchmarks/codebook.py [--rounds 12] [--threads 2] [--only "AlexNet fc8" ...] [--batches 1 64]
 
 Layers have the shapes and densities of the paper (Han, Mao, Dally 2016, tables 4 and 5), kept entries at random places,
 32 values (5 bits). The last rows are AlexNet's three layers in a row, loaded from a `.prunus` file. Each round calls
 every way `CALLS` times, in random order, so that whatever else the machine does meets all alike: the first call finds
 the weights of the others in the caches (`cold`), the median of those that follow is `warm`. Ratios are taken within a
 round. A `stream` of as many bytes as the packed matrix has, summed up by torch, is one of the ways: the floor that
-memory sets. Prints a table, writes `results/codebook.json`.
+memory sets. Prints a table; writes `results/codebook.json`, whose other rows stay where only some are measured.
 """
 
 import argparse
+import json
 import random
 import tempfile
 import time
@@ -36,9 +37,11 @@ LAYERS = {
     "AlexNet fc8": (4096, 1000, 0.25),
     "VGG-16 fc6": (25088, 4096, 0.04),
 }
-BATCHES = (1, 4, 16)
+TOGETHER = "AlexNet fc6-8"
+BATCHES = (1, 4, 16, 32, 64)
 CALLS = 4
 WAYS = ("dense", "torch.sparse", "int8", "codebook", "stream")
+RESULTS = Path(__file__).parent / "results" / "codebook.json"
 
 
 class Sparse(nn.Module):
@@ -70,10 +73,12 @@ def int8(network: nn.Sequential) -> nn.Module:
         return torch.ao.quantization.quantize_dynamic(network, {nn.Linear}, dtype=torch.qint8)
 
 
-def cases() -> Iterator[tuple[str, dict[str, nn.Module]]]:
+def cases(only: list[str]) -> Iterator[tuple[str, dict[str, nn.Module]]]:
     """Every way of computing each layer, and the three of AlexNet in a row."""
-    layers = {name: linear(name) for name in LAYERS}
+    layers = {name: linear(name) for name in LAYERS if name in only or (TOGETHER in only and "AlexNet" in name)}
     for name, layer in layers.items():
+        if name not in only:
+            continue
         dense = nn.Sequential(layer)
         yield (
             name,
@@ -84,6 +89,8 @@ def cases() -> Iterator[tuple[str, dict[str, nn.Module]]]:
                 "codebook": nn.Sequential(CodebookLinear.of(layer)),
             },
         )
+    if TOGETHER not in only:
+        return
     fc6, fc7, fc8 = (layers[name] for name in LAYERS if "AlexNet" in name)
     dense = nn.Sequential(fc6, nn.ReLU(), fc7, nn.ReLU(), fc8)
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +103,7 @@ def cases() -> Iterator[tuple[str, dict[str, nn.Module]]]:
             )
         loaded = prunus.load(path, empty, as_="sparse")
     sparse = nn.Sequential(Sparse(fc6), nn.ReLU(), Sparse(fc7), nn.ReLU(), Sparse(fc8))
-    yield "AlexNet fc6-8", {"dense": dense, "torch.sparse": sparse, "int8": int8(dense), "codebook": loaded}
+    yield TOGETHER, {"dense": dense, "torch.sparse": sparse, "int8": int8(dense), "codebook": loaded}
 
 
 def weight_bytes(way: str, network: nn.Module) -> int:
@@ -151,7 +158,7 @@ def measure(name: str, networks: dict[str, nn.Module], batch: int, rounds: int) 
     stream = torch.ones(read["codebook"] // 4)
     steps: dict[str, Callable[[], object]] = {way: partial(network, inputs) for way, network in networks.items()}
     times = timed({**steps, "stream": stream.sum}, rounds, random.Random(SEED))
-    row: dict[str, object] = {"layer": name, "batch": batch, "weight_bytes": read}
+    row: dict[str, object] = {"layer": name, "batch": batch, "rounds": rounds, "weight_bytes": read}
     for n, state in enumerate(("cold", "warm")):
         row[state] = {
             way: {
@@ -183,10 +190,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--only", nargs="*", default=[*LAYERS, TOGETHER], help="names of layers")
+    parser.add_argument("--batches", type=int, nargs="*", default=BATCHES)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(SEED)
-    made = dict(cases())
+    made = dict(cases(options.only))
     errors = {
         name: {way: largest_error(network, networks["dense"]) for way, network in networks.items()}
         for name, networks in made.items()
@@ -197,14 +206,17 @@ def main() -> None:
     print(f"{'':17}" + "".join(f"{way + ', ms, x':>27}" for way in WAYS))
     large = torch.ones(10**8)
     bandwidth = large.nbytes / np.median([seconds(large.sum) for _ in range(9)])
-    rows = []
-    for batch in BATCHES:
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": [], "largest_errors": {}}
+    rows = {(row["batch"], row["layer"]): row for row in before["rows"]}
+    for batch in options.batches:
         for name, networks in made.items():
-            rows.append(measure(name, networks, batch, options.rounds))
+            rows[batch, name] = measure(name, networks, batch, options.rounds)
             for state in ("cold", "warm"):
-                print(shown(rows[-1], state), flush=True)
-    result = {"seed": SEED, "rounds": options.rounds, "levels": LEVELS, "bytes_a_second": round(float(bandwidth))}
-    print(keep("codebook", {**result, "largest_errors": errors, "rows": rows}))
+                print(shown(rows[batch, name], state), flush=True)
+    names = [*LAYERS, TOGETHER]
+    ordered = sorted(rows.values(), key=lambda row: (row["batch"], names.index(row["layer"])))
+    result = {"seed": SEED, "levels": LEVELS, "bytes_a_second": round(float(bandwidth))}
+    print(keep("codebook", {**result, "largest_errors": before["largest_errors"] | errors, "rows": ordered}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from prunus.codebook import Codebook
 from prunus.errors import PrunusError
 from prunus.kernel.codebook import PackedMatrix
 from prunus.kernel.codebook_linear import CodebookLinear
-from prunus.kernel.codebook_product import FEW
+from prunus.kernel.codebook_product import FEW, MANY
+from prunus.kernel.vectors import LANES
 from prunus.quantise import share
 
 NARROW, WIDE, BYTES, BESIDE = range(4)  # places in LAYOUTS
@@ -52,7 +54,7 @@ def test_every_layout_gives_what_the_dense_weight_gives(high, wide, density, lev
     matrix = PackedMatrix.pack(weight)
     assert matrix.layout == layout
     assert torch.equal(matrix.decode(), weight)
-    for batch in (1, 2, 3, 4, 11):
+    for batch in (1, 2, 3, 4, 11, MANY, 3 * LANES - 1, 7 * LANES):
         inputs = torch.randn(batch, wide)
         assert torch.allclose(CodebookLinear(matrix, bias)(inputs), dense(weight, inputs, bias), atol=1e-3)
 
@@ -62,11 +64,12 @@ def test_every_layout_gives_what_the_dense_weight_gives(high, wide, density, lev
     wide=st.integers(1, 200),
     density=st.floats(0, 1),
     levels=st.sampled_from([1, 31, 32, 33, 255, 256, None]),
+    batch=st.sampled_from([3, MANY]),
     seed=st.integers(0, 1 << 20),
 )
-def test_any_matrix_comes_back_and_multiplies(high, wide, density, levels, seed):
+def test_any_matrix_comes_back_and_multiplies(high, wide, density, levels, batch, seed):
     torch.manual_seed(seed)
-    weight, inputs = sparse(high, wide, density, levels), torch.randn(3, wide)
+    weight, inputs = sparse(high, wide, density, levels), torch.randn(batch, wide)
     layer = CodebookLinear(PackedMatrix.pack(weight))
     assert torch.equal(layer.weight, weight)
     assert torch.allclose(layer(inputs), dense(weight, inputs), atol=1e-3)
@@ -106,10 +109,10 @@ def test_a_tenth_of_the_entries_takes_a_fifteenth_of_the_bytes():
 @pytest.mark.parametrize("levels", [5, 200, None])
 def test_nothing_outside_the_inputs_is_read(levels):
     torch.manual_seed(0)
-    for wide in (1, 30, 31, 32, 33, 300):
+    for batch, wide in product((3, MANY), (1, 30, 31, 32, 33, 300)):
         weight = sparse(20, wide, 0.5, levels)
-        around = torch.full((3 * wide + 64,), torch.nan)
-        inputs = around[32 : 32 + 3 * wide].view(3, wide)
+        around = torch.full((batch * wide + 64,), torch.nan)
+        inputs = around[32 : 32 + batch * wide].view(batch, wide)
         inputs.normal_()
         assert torch.allclose(CodebookLinear(PackedMatrix.pack(weight))(inputs), dense(weight, inputs), atol=1e-4)
 
@@ -144,6 +147,21 @@ def test_a_sample_has_the_same_outputs_in_any_batch_and_on_any_threads(levels, o
     torch.set_num_threads(3)
     assert torch.equal(layer(inputs), together)
     assert torch.equal(torch.stack([layer(sample) for sample in inputs]), together)
+
+
+@pytest.mark.parametrize("levels", [20, 100, None])
+def test_samples_of_a_large_batch_and_inputs_that_meet_nothing_leave_each_other_alone(levels, one_thread):
+    torch.manual_seed(0)
+    weight = sparse(300, 2000, 0.1, levels)
+    weight[:, 7], weight[:40] = 0, 0
+    layer, inputs = CodebookLinear(PackedMatrix.pack(weight), torch.randn(300)), torch.randn(MANY, 2000)
+    wanted = layer(inputs)
+    torch.set_num_threads(3)
+    inputs[:, 7], inputs[5] = torch.nan, torch.nan
+    found = layer(inputs)
+    others = torch.arange(MANY) != 5
+    assert torch.equal(found[others], wanted[others])
+    assert torch.equal(found[5].isnan(), (weight != 0).any(1))
 
 
 def test_it_is_a_module_like_another(tmp_path):
@@ -203,7 +221,7 @@ for levels in (20, 100, 10**6):
     for density in (0.3, 0.01):
         weight = torch.randint(-levels, levels, (20, 3000)).float() * (torch.rand(20, 3000) < density)
         layer = CodebookLinear(PackedMatrix.pack(weight))
-        for batch in (1, 2, 4):
+        for batch in (1, 2, 4, 50):
             inputs = torch.randint(-2, 3, (batch, 3000)).float()
             wanted = inputs @ weight.t()
             assert (layer(inputs) - wanted).abs().max() <= 1e-5 * wanted.abs().max()

@@ -38,7 +38,8 @@ _multiplied = torch.ops.prunus.codebook_linear.default
 class CodebookLinear(nn.Module):
     """`inputs` (..., columns) times a packed matrix, plus a bias: what `nn.Linear` gives, for inference on the CPU.
 
-    Any batch; made for small ones, where the bytes of the weight are what takes the time. Raises `PrunusError` where a
+    Any batch; made for small ones, where the bytes of the weight are what takes the time, and in which a sample has the
+    same outputs as alone. Raises `PrunusError` where a
     gradient is asked for, and for inputs that are not float32 on the CPU.
 
     >>> weight = torch.tensor([[0.0, 2.0, 0.0], [-1.0, 0.0, 2.0]])
@@ -94,7 +95,9 @@ class CodebookLinear(nn.Module):
         if inputs.requires_grad and torch.is_grad_enabled():
             raise PrunusError("a codebook layer computes no gradients: call it under torch.no_grad().")
         parts = own["words"], own["starts"], own["bounds"], own["rows"], own["values"], own["bias"]
-        return _multiplied(inputs, *parts, self.out_features, self.layout)  # type: ignore[no-any-return]
+        # the operator would take as long as all the rest of a small product
+        eager = type(inputs) is Tensor and not torch.compiler.is_compiling()
+        return (multiplied if eager else _multiplied)(inputs, *parts, self.out_features, self.layout)
 
     def extra_repr(self) -> str:
         """Sizes, as `nn.Linear` shows them, and the bytes of the packed weight."""

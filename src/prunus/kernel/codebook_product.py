@@ -1,15 +1,17 @@
-"""The product of packed lines and a batch: 16 rows are a task; a row's sum is the same in any batch, on any threads."""
+"""The product of packed lines and a batch: 16 rows are a task; a row's sum is the same in any small batch."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from prunus.kernel.codebook_lanes import multiplied_on_lanes
 from prunus.kernel.codebook_vectors import multiply_lines
 from prunus.kernel.parallel import run
-from prunus.kernel.vectors import LINE, integer, taken, unpacked
+from prunus.kernel.vectors import LANES, LINE, integer, taken, unpacked
 
 FEW = 4096  # lines that one thread has done before another one has woken up
+MANY = 28  # samples of a batch that is not small: it is faster on lanes
 
 
 def multiplied(
@@ -25,13 +27,16 @@ def multiplied(
 ) -> Tensor:
     """`inputs` (..., columns) times the packed matrix of these parts, plus `bias`: (..., outputs)."""
     inputs = inputs.contiguous()
-    columns = inputs.shape[-1]
-    results = inputs.new_empty(*inputs.shape[:-1], outputs)
-    if not results.numel():
+    *sizes, columns = inputs.shape
+    results = torch.empty(*sizes, outputs)
+    numbers = results.numel()
+    if not numbers:
         return results
-    batch = results.numel() // outputs
-    workers = torch.get_num_threads() if len(words) * batch > FEW else 1
-    blocks = len(bounds) - 1
+    batch, blocks = numbers // outputs, rows.numel() // LANES
+    if batch >= MANY:
+        parts = words, starts, bounds, rows, values, bias, outputs, layout
+        return multiplied_on_lanes(inputs.view(batch, columns), *parts).view(*sizes, outputs)
+    workers = torch.get_num_threads() if words.numel() * batch > FEW * LANES else 1
     run(
         product,
         workers,

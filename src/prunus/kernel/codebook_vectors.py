@@ -13,6 +13,7 @@ TOGETHER = (4, 2, 1)  # samples at a time
 WORDS = ir.VectorType(I32, LANES)
 ADDRESSES = ir.VectorType(I64, LANES)
 BITS = ir.VectorType(ir.IntType(1), LANES)
+COUNTS = 8 * LANES  # bytes
 AHEAD = 64 * LINE  # of words that are asked for from memory before they are needed
 
 
@@ -36,7 +37,7 @@ def multiply_lines(
                 )
                 with builder.if_then(chosen):
                     places = [cgutils.unpack_tuple(builder, some) for some in (lines, inputs, outputs)]
-                    _Product(builder, candidate, together, permutes).write(places, begin, end, rows)
+                    _Lines(builder, candidate, permutes).multiply(together, places, begin, end, rows)
         return context.get_dummy_value()
 
     three, two = types.UniTuple(types.int64, 3), types.UniTuple(types.int64, 2)
@@ -44,18 +45,50 @@ def multiply_lines(
     return types.void(*kinds), generate
 
 
-class _Product:
-    """Machine code for one layout and number of samples; `permutes`: there are lookups in two registers (AVX-512)."""
+@intrinsic
+def unpack_lines(typing: Any, layout: Any, lines: Any, begin: Any, count: Any, turned: Any, target: Any) -> Any:
+    """Write the entries of `count` lines, 16 at most, from `begin` on, as `multiply` takes them: row after row.
 
-    def __init__(self, builder: Any, layout: Layout, samples: int, permutes: bool) -> None:
-        self._builder, self._layout, self._samples, self._permutes = builder, layout, samples, permutes
+    `lines` are the addresses of starts and values, `turned` that of words, those of 16 lines side by side for each of
+    the 16 rows. To `target` go how many entries each row has (int64), then the offsets of their lines of inputs, then
+    the values, with room for 16 times `slots` of each row.
+    """
 
-    def write(self, places: list[Any], begin: Any, end: Any, rows: Any) -> None:
-        """The sums of lines `begin` to `end`, of 16 `rows`; `places` are those of lines, inputs and outputs."""
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        layout, lines, begin, count, turned, target = arguments
+        permutes = "+avx512f" in context.codegen().magic_tuple()[2]
+        for number, candidate in enumerate(LAYOUTS):
+            with builder.if_then(builder.icmp_signed("==", layout, I64(number))):
+                places = cgutils.unpack_tuple(builder, lines)
+                _Lines(builder, candidate, permutes).unpack(places, begin, count, turned, target)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.UniTuple(types.int64, 2), *(types.int64,) * 4), generate
+
+
+@intrinsic
+def row_at(typing: Any, rows: Any, place: Any) -> Any:
+    """The int32 at a place of an array."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address = builder.add(arguments[0], builder.mul(arguments[1], I64(4)))
+        return builder.sext(builder.load(builder.inttoptr(address, I32.as_pointer())), I64)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+class _Lines:
+    """Machine code for lines of one layout; `permutes`: there are lookups in two registers (AVX-512)."""
+
+    def __init__(self, builder: Any, layout: Layout, permutes: bool) -> None:
+        self._builder, self._layout, self._permutes = builder, layout, permutes
+
+    def multiply(self, samples: int, places: list[Any], begin: Any, end: Any, rows: Any) -> None:
+        """Write sums of lines `begin` to `end`, of 16 `rows`; `places` are those of lines, inputs and outputs."""
         builder, layout = self._builder, self._layout
         (words, starts, values), (inputs, step), (outputs, out_step, bias) = places
-        tables = [self._load(values, 0), self._load(values, LINE)] if layout.coded and self._permutes else []
-        sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(layout.slots)] for _ in range(self._samples)]
+        tables = self._tables(values)
+        sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(layout.slots)] for _ in range(samples)]
         for chain in sums:
             for line in chain:
                 builder.store(VECTOR(None), line)
@@ -65,7 +98,7 @@ class _Product:
             start = builder.sext(self._load(starts, builder.mul(i, I64(4)), I32), I64)
             windows = [
                 builder.add(builder.add(inputs, builder.mul(step, I64(n))), builder.mul(start, I64(4)))
-                for n in range(self._samples)
+                for n in range(samples)
             ]
             lookups = [self._lookup_in(window) for window in windows]
             beside = builder.add(values, builder.mul(i, I64(layout.slots * LINE)))
@@ -77,6 +110,55 @@ class _Product:
                     part = builder.fmul(value, lookup(column), flags=["contract"])
                     builder.store(builder.fadd(builder.load(chain[slot]), part, flags=["contract"]), chain[slot])
         self._put(sums, outputs, out_step, bias, self._load(rows, 0, WORDS))
+
+    def unpack(self, places: list[Any], begin: Any, count: Any, turned: Any, target: Any) -> None:
+        """See `unpack_lines`."""
+        builder, layout = self._builder, self._layout
+        starts, values = places
+        tables, size = self._tables(values), layout.slots * LINE
+        there = builder.icmp_signed(
+            "<", WORDS(list(range(LANES))), self._splat(builder.trunc(count, I32), WORDS)
+        )  # which of 16 lines there are
+        pointer = builder.inttoptr(builder.add(starts, builder.mul(begin, I64(4))), WORDS.as_pointer())
+        start = self._call("llvm.masked.load.v16i32.p0", WORDS, [pointer, I32(4), there, WORDS([0] * LANES)])
+        beside = builder.add(values, builder.mul(begin, I64(size)))
+        with cgutils.for_range_slice(builder, I64(0), I64(LANES), I64(1), I64) as (row, _):
+            word = self._load(turned, builder.mul(row, I64(LINE)), WORDS)
+            place = builder.add(builder.add(target, I64(COUNTS)), builder.mul(row, I64(size)))
+            count = I64(0)
+            for slot in range(layout.slots):
+                column = self._field(word, slot * layout.bits + layout.code_bits, layout.column_bits, True)
+                if layout.coded:
+                    value = self._value(word, slot, values, tables)
+                else:
+                    base = builder.add(beside, builder.add(I64(slot * LINE), builder.mul(row, I64(4))))
+                    value = self._gather(base, WORDS([i * layout.slots * LANES for i in range(LANES)]), there)
+                if layout.narrow:
+                    full = builder.icmp_signed("!=", column, WORDS([layout.window] * LANES))
+                else:
+                    full = builder.fcmp_unordered("!=", value, VECTOR(None))
+                full = builder.and_(there, full)
+                offset = builder.shl(builder.add(column, start), WORDS([LINE.bit_length() - 1] * LANES))
+                at = builder.add(place, builder.shl(count, I64(2)))
+                self._store_some(builder.bitcast(offset, VECTOR), at, full)
+                self._store_some(value, builder.add(at, I64(LANES * size)), full)
+                mask = builder.bitcast(full, ir.IntType(LANES))
+                count = builder.add(count, builder.zext(builder.ctpop(mask), I64))
+            builder.store(count, builder.inttoptr(builder.add(target, builder.mul(row, I64(8))), I64.as_pointer()))
+
+    def _store_some(self, line: Any, address: Any, some: Any) -> None:
+        """Numbers of a line side by side, with room for a whole line."""
+        pointer = self._builder.inttoptr(address, FLOAT.as_pointer())
+        if self._permutes:  # in a register, which not every processor does as slowly as in memory
+            line = self._call("llvm.x86.avx512.mask.compress.v16f32", VECTOR, [line, VECTOR(None), some])
+            self._store(line, address)
+        else:
+            self._call("llvm.masked.compressstore.v16f32", ir.VoidType(), [line, pointer, some])
+
+    def _tables(self, values: Any) -> list[Any]:
+        """The codebook in registers, where values are looked up there."""
+        fitting = self._permutes and self._layout.code_bits == 5
+        return [self._load(values, 0), self._load(values, LINE)] if fitting else []
 
     def _put(self, sums: Any, outputs: Any, step: Any, bias: Any, rows: Any) -> None:
         """Sums to the rows that they belong to; a row below zero is none."""
@@ -96,7 +178,7 @@ class _Product:
     def _value(self, word: Any, slot: int, values: Any, tables: list[Any]) -> Any:
         """What a slot's code stands for."""
         shift, bits = slot * self._layout.bits, self._layout.code_bits
-        if tables and bits == 5:
+        if tables:
             return self._permute(self._field(word, shift), tables)
         return self._gather(values, self._field(word, shift, bits))
 
@@ -124,15 +206,20 @@ class _Product:
 
     def _places(self, base: Any, places: Any) -> Any:
         builder = self._builder
-        one = builder.insert_element(ir.Constant(ADDRESSES, ir.Undefined), base, I32(0))
-        bases = builder.shuffle_vector(one, ir.Constant(ADDRESSES, ir.Undefined), WORDS([0] * LANES))
         offsets = builder.shl(builder.sext(places, ADDRESSES), ADDRESSES([2] * LANES))
-        return builder.inttoptr(builder.add(bases, offsets), ir.VectorType(FLOAT.as_pointer(), LANES))
+        addresses = builder.add(self._splat(base, ADDRESSES), offsets)
+        return builder.inttoptr(addresses, ir.VectorType(FLOAT.as_pointer(), LANES))
 
-    def _field(self, word: Any, shift: int, bits: int | None = None) -> Any:
-        """The `bits` of each word from `shift` on, unless what reads them takes no notice of those above."""
+    def _splat(self, value: Any, kind: Any) -> Any:
+        undefined = ir.Constant(kind, ir.Undefined)
+        one = self._builder.insert_element(undefined, value, I32(0))
+        return self._builder.shuffle_vector(one, undefined, WORDS([0] * LANES))
+
+    def _field(self, word: Any, shift: int, bits: int | None = None, alone: bool = False) -> Any:
+        """The `bits` of each word from `shift` on; unless `alone`, those above too where a lookup takes no notice."""
         field = self._builder.lshr(word, WORDS([shift] * LANES)) if shift else word
-        if bits is None or shift + bits == 32 or (self._permutes and bits == 5 and self._layout.narrow):
+        looked_up = self._permutes and bits == 5 and self._layout.narrow and not alone
+        if bits is None or shift + bits == 32 or looked_up:
             return field
         return self._builder.and_(field, WORDS([(1 << bits) - 1] * LANES))
 
@@ -141,6 +228,9 @@ class _Product:
         loaded = self._builder.load(self._builder.inttoptr(self._builder.add(base, offset), kind.as_pointer()))
         loaded.align = 4
         return loaded
+
+    def _store(self, line: Any, address: Any) -> None:
+        self._builder.store(line, self._builder.inttoptr(address, line.type.as_pointer())).align = 4
 
     def _fetch(self, address: Any) -> None:
         """Ask for memory that is to be read soon; there need not be any at the address."""
