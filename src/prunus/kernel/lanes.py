@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus.kernel.memory import workspace
+from prunus.kernel.memory import empty, workspace
 from prunus.kernel.parallel import run
 from prunus.kernel.vectors import LANES, LINE, number, put, taken, transpose, unpacked
 
@@ -20,14 +20,14 @@ def into_lanes(inputs: Tensor, purpose: str | None = None) -> Tensor:
     In the `workspace` for a `purpose`, or memory of its own.
     """
     size = (-(-len(inputs) // LANES), *inputs.shape[1:], LANES)
-    lanes = torch.empty(size) if purpose is None else workspace(purpose, *size)
+    lanes = empty(*size) if purpose is None else workspace(purpose, *size)
     _convert(inputs.contiguous(), lanes, 1)
     return lanes
 
 
 def out_of_lanes(lanes: Tensor, batch: int) -> Tensor:
     """The `batch` (batch, ...) that `into_lanes` took."""
-    outputs = lanes.new_empty(batch, *lanes.shape[1:-1])
+    outputs = empty(batch, *lanes.shape[1:-1])
     _convert(outputs, lanes.contiguous(), 0)
     return outputs
 

@@ -10,7 +10,7 @@ from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
 from prunus.kernel.lanes import into_lanes, out_of_lanes
 from prunus.kernel.matrices import LinearConnections
-from prunus.kernel.memory import workspace
+from prunus.kernel.memory import empty, workspace
 from prunus.kernel.vectors import LANES
 
 Layer = Callable[[Tensor, Tensor, Tensor | None, list[Tensor], list[int], bool], Tensor]
@@ -107,7 +107,7 @@ def layer_outputs(
 ) -> Tensor:
     """Outputs; lanes where there is no `batch`."""
     size = (len(lanes), *connections.output_size(tuple(lanes.shape[1:-1])), LANES)
-    outputs = torch.empty(size) if batch is None else workspace("outputs", *size)
+    outputs = empty(*size) if batch is None else workspace("outputs", *size)
     connections.outputs(lanes, values.contiguous(), None if bias is None else bias.contiguous(), outputs)
     return outputs if batch is None else out_of_lanes(outputs, batch)
 
@@ -119,7 +119,7 @@ def layer_gradients(
     gradients = gradients.contiguous() if batch is None else into_lanes(gradients, "gradients")
     of_inputs, of_values, of_bias = None, None, None
     if wanted[0]:
-        of_inputs = torch.empty(lanes.shape) if batch is None else workspace("outputs", *lanes.shape)
+        of_inputs = empty(*lanes.shape) if batch is None else workspace("outputs", *lanes.shape)
         connections.input_gradients(gradients, values.contiguous(), of_inputs)
         of_inputs = of_inputs if batch is None else out_of_lanes(of_inputs, batch)
     if wanted[1] or wanted[2]:
