@@ -2,6 +2,7 @@
 
 from prunus.kernel.convolutions import ConvConnections, Window
 from prunus.kernel.layers import (
+    Layer,
     conv2d,
     conv2d_on_lanes,
     from_lanes,
@@ -9,12 +10,14 @@ from prunus.kernel.layers import (
     linear,
     linear_on_lanes,
     scattered,
+    stack,
     to_lanes,
 )
 from prunus.kernel.matrices import LinearConnections
 
 __all__ = [
     "ConvConnections",
+    "Layer",
     "LinearConnections",
     "Window",
     "conv2d",
@@ -24,5 +27,6 @@ __all__ = [
     "linear",
     "linear_on_lanes",
     "scattered",
+    "stack",
     "to_lanes",
 ]

@@ -1,6 +1,6 @@
 """The kernels as operators of `torch.library`, which torch.compile and torch.export see through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
 from prunus.kernel.lanes import into_lanes, out_of_lanes
 from prunus.kernel.matrices import LinearConnections
-from prunus.kernel.memory import workspace
+from prunus.kernel.memory import empty, workspace
 from prunus.kernel.vectors import LANES
 
 Layer = Callable[[Tensor, Tensor, Tensor | None, list[Tensor], list[int], bool], Tensor]
@@ -107,24 +107,36 @@ def layer_outputs(
 ) -> Tensor:
     """Outputs; lanes where there is no `batch`."""
     size = (len(lanes), *connections.output_size(tuple(lanes.shape[1:-1])), LANES)
-    outputs = torch.empty(size) if batch is None else workspace("outputs", *size)
+    outputs = empty(*size) if batch is None else workspace("outputs", *size)
     connections.outputs(lanes, values.contiguous(), None if bias is None else bias.contiguous(), outputs)
     return outputs if batch is None else out_of_lanes(outputs, batch)
 
 
 def layer_gradients(
-    connections: Connections, gradients: Tensor, lanes: Tensor, values: Tensor, batch: int | None, wanted: list[bool]
+    connections: Connections,
+    gradients: Tensor,
+    lanes: Tensor,
+    values: Tensor,
+    batch: int | None,
+    wanted: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those gradients of inputs, values and bias that are `wanted`; of lanes where there is no `batch`."""
     gradients = gradients.contiguous() if batch is None else into_lanes(gradients, "gradients")
     of_inputs, of_values, of_bias = None, None, None
     if wanted[0]:
-        of_inputs = torch.empty(lanes.shape) if batch is None else workspace("outputs", *lanes.shape)
+        of_inputs = empty(*lanes.shape) if batch is None else workspace("outputs", *lanes.shape)
         connections.input_gradients(gradients, values.contiguous(), of_inputs)
         of_inputs = of_inputs if batch is None else out_of_lanes(of_inputs, batch)
     if wanted[1] or wanted[2]:
         of_values, of_bias = connections.value_gradients(gradients, lanes, wanted[2])
     return of_inputs, of_values, of_bias
+
+
+def rectified_gradients(gradients: Tensor, outputs: Tensor) -> Tensor:
+    """Those of what relu made `outputs` of."""
+    found = empty(*outputs.shape)
+    torch.ops.aten.threshold_backward.grad_input(gradients, outputs, 0, grad_input=found)
+    return found
 
 
 @torch.library.custom_op("prunus::to_lanes", mutates_args=(), schema="(Tensor inputs) -> Tensor")
