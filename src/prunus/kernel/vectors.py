@@ -3,7 +3,7 @@
 Addresses and steps are in bytes. A line need not lie at a multiple of 64, though it does where torch made the memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
 
@@ -181,20 +181,57 @@ def correlate(
                 sum_ = builder.fmul(entry, gradient) if sum_ is None else _multiply_add(builder, entry, gradient, sum_)
             return sum_
 
-        fours = builder.add(start, builder.and_(builder.sub(stop, start), I64(-4)))
-        with cgutils.for_range_slice(builder, start, fours, I64(4), I64) as (k, _):
-            four = _sums_of_four(builder, [products(builder.add(k, I64(i))) for i in range(4)])
-            place = _at(builder, sums, k, QUAD, 4)
-            old = builder.load(place)
-            old.align = 4
-            builder.store(builder.fadd(old, four), place).align = 4
-        with cgutils.for_range_slice(builder, fours, stop, I64(1), I64) as (k, _):
-            place = _at(builder, sums, k, FLOAT, 4)
-            builder.store(builder.fadd(builder.load(place), _sum(builder, products(k))), place)
+        _add_sums(builder, sums, start, stop, products)
         return context.get_dummy_value()
 
     pair, triple = (types.UniTuple(types.int64, n) for n in (2, 3))
     return types.void(high, wide, triple, pair, *(types.int64,) * 4), generate
+
+
+@intrinsic
+def differentiate(
+    typing: Any,
+    wide: Any,
+    out: Any,
+    others: Any,
+    inputs: Any,
+    offsets: Any,
+    values: Any,
+    sums: Any,
+    start: Any,
+    stop: Any,
+) -> Any:
+    """`multiply`, of one row and from zeros, and `correlate` with `others`: each line is read once for both.
+
+    `out` and `others` are an address and a step right.
+    """
+    block = [I64(j) for j in range(_literal(wide))]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, out, others, inputs, offsets, values, sums, start, stop = arguments
+        (out, out_right), (others, others_right) = (cgutils.unpack_tuple(builder, some) for some in (out, others))
+        held = [_load(builder, _line(builder, others, I64(0), I64(0), j, others_right)) for j in block]
+        lines = [cgutils.alloca_once(builder, VECTOR) for _ in block]
+        for line in lines:
+            builder.store(VECTOR(None), line)
+
+        def products(k: Any) -> Any:
+            base = builder.add(inputs, builder.zext(builder.load(_at(builder, offsets, k, I32, 4)), I64))
+            value = _splat(builder, builder.load(_at(builder, values, k, FLOAT, 4)))
+            sum_ = VECTOR(None)
+            for line, other, j in zip(lines, held, block, strict=True):
+                entry = _load(builder, _line(builder, base, I64(0), I64(0), j, I64(LINE)))
+                builder.store(_multiply_add(builder, entry, value, builder.load(line)), line)
+                sum_ = _multiply_add(builder, entry, other, sum_)
+            return sum_
+
+        _add_sums(builder, sums, start, stop, products)
+        for line, j in zip(lines, block, strict=True):
+            _store(builder, builder.load(line), _line(builder, out, I64(0), I64(0), j, out_right))
+        return context.get_dummy_value()
+
+    pair = types.UniTuple(types.int64, 2)
+    return types.void(wide, pair, pair, *(types.int64,) * 6), generate
 
 
 @intrinsic
@@ -308,6 +345,20 @@ def _splat(builder: Any, value: Any) -> Any:
 def _multiply_add(builder: Any, one: Any, other: Any, sum_: Any) -> Any:
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32"), [one, other, sum_])
+
+
+def _add_sums(builder: Any, sums: Any, start: Any, stop: Any, products: Callable[[Any], Any]) -> None:
+    """Add to sums[k], for k from start to stop, the sum of the line products(k)."""
+    fours = builder.add(start, builder.and_(builder.sub(stop, start), I64(-4)))
+    with cgutils.for_range_slice(builder, start, fours, I64(4), I64) as (k, _):
+        four = _sums_of_four(builder, [products(builder.add(k, I64(i))) for i in range(4)])
+        place = _at(builder, sums, k, QUAD, 4)
+        old = builder.load(place)
+        old.align = 4
+        builder.store(builder.fadd(old, four), place).align = 4
+    with cgutils.for_range_slice(builder, fours, stop, I64(1), I64) as (k, _):
+        place = _at(builder, sums, k, FLOAT, 4)
+        builder.store(builder.fadd(builder.load(place), _sum(builder, products(k))), place)
 
 
 def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
