@@ -204,3 +204,19 @@ def test_copies_share_nothing(name: str) -> None:
     assert torch.equal(model(inputs), before)
     chains = {id(m.chain) for m in copy.modules() if getattr(m, "chain", None)}
     assert not chains & {id(m.chain) for m in model.modules() if getattr(m, "chain", None)}
+
+
+@pytest.mark.parametrize("settings", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}])
+def test_every_batch_norm_is_the_masked_networks(settings: dict[str, object]) -> None:
+    """Over several steps, far from zero, and in evaluation afterwards."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, eps=1e-2, **settings), nn.Conv2d(8, 4, 3))  # type: ignore[arg-type]
+    dense = masked(model, chosen(model))
+    sparsify(model, chosen(model))
+    for _ in range(3):
+        inputs = 5 + torch.randn(32, 3, 7, 6)
+        assert near(model(inputs), dense(inputs))
+    for (name, found), (other, wanted) in zip(model[1].named_buffers(), dense[1].named_buffers(), strict=True):
+        assert name == other
+        assert near(found.float(), wanted.float())
+    assert near(model.eval()(inputs), dense.eval()(inputs))

@@ -12,11 +12,13 @@ from prunus.kernel.layers import (
     to_lanes,
 )
 from prunus.kernel.matrices import LinearConnections
+from prunus.kernel.normalisation import batch_norm_on_lanes
 
 __all__ = [
     "ConvConnections",
     "LinearConnections",
     "Window",
+    "batch_norm_on_lanes",
     "conv2d",
     "conv2d_on_lanes",
     "from_lanes",

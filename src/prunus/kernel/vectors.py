@@ -4,6 +4,7 @@ Addresses and steps are in bytes. A line need not lie at a multiple of 64, thoug
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -250,6 +251,58 @@ def total(typing: Any, lines: Any, step: Any, count: Any) -> Any:
 
 
 @intrinsic
+def moments(typing: Any, one: Any, other: Any, from_one: Any, from_other: Any, count: Any) -> Any:
+    """Over the floats of `count` lines, the sum of one - from_one, and of its products with other - from_other."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        one, other, from_one, from_other, count = arguments
+        from_one, from_other = _splat(builder, from_one), _splat(builder, from_other)
+        sums = [cgutils.alloca_once_value(builder, VECTOR(None)) for _ in range(CHAINS)]
+        ways = CHAINS // 2
+
+        def add(i: Any, way: int) -> None:
+            first, second = (
+                builder.fsub(_load(builder, _line(builder, lines, I64(0), I64(0), i, I64(LINE))), centre)
+                for lines, centre in ((one, from_one), (other, from_other))
+            )
+            builder.store(builder.fadd(builder.load(sums[way]), first), sums[way])
+            products = _multiply_add(builder, first, second, builder.load(sums[ways + way]))
+            builder.store(products, sums[ways + way])
+
+        whole = builder.and_(count, I64(-ways))
+        with cgutils.for_range_slice(builder, I64(0), whole, I64(ways), I64) as (i, _):
+            for way in range(ways):
+                add(builder.add(i, I64(way)), way)
+        with cgutils.for_range_slice(builder, whole, count, I64(1), I64) as (i, _):
+            add(i, 0)
+        totals = []
+        for some in (sums[:ways], sums[ways:]):
+            lines = [builder.load(line) for line in some]
+            totals.append(_sum(builder, reduce(builder.fadd, lines)))
+        return context.make_tuple(builder, signature.return_type, totals)
+
+    float_ = types.float32
+    return types.UniTuple(float_, 2)(types.int64, types.int64, float_, float_, types.int64), generate
+
+
+@intrinsic
+def combine(typing: Any, out: Any, one: Any, by_one: Any, other: Any, by_other: Any, constant: Any, count: Any) -> Any:
+    """Write `count` lines: by_one times `one`, plus by_other times `other`, plus a constant."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out, one, by_one, other, by_other, constant, count = arguments
+        by_one, by_other, constant = (_splat(builder, value) for value in (by_one, by_other, constant))
+        with cgutils.for_range_slice(builder, I64(0), count, I64(1), I64) as (i, _):
+            place, first, second = (_line(builder, lines, I64(0), I64(0), i, I64(LINE)) for lines in (out, one, other))
+            line = _multiply_add(builder, _load(builder, second), by_other, constant)
+            _store(builder, _multiply_add(builder, _load(builder, first), by_one, line), place)
+        return context.get_dummy_value()
+
+    address, float_ = types.int64, types.float32
+    return types.void(address, address, float_, address, float_, float_, address), generate
+
+
+@intrinsic
 def copy_lines(typing: Any, target: Any, source: Any, step: Any, count: Any) -> Any:
     """Write `count` lines, `step` apart, one after the other; zeros where there is no source."""
 
@@ -379,5 +432,5 @@ def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
 
 def _sum(builder: Any, line: Any) -> Any:
     kind = ir.FunctionType(FLOAT, [FLOAT, VECTOR])
-    reduce = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
-    return builder.call(reduce, [FLOAT(0), line], fastmath=["reassoc"])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
+    return builder.call(function, [FLOAT(0), line], fastmath=["reassoc"])
