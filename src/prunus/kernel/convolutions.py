@@ -152,18 +152,20 @@ class ConvConnections:
         self, gradients: Tensor, inputs: Tensor, values: Tensor, outputs: Tensor, biased: bool
     ) -> tuple[Tensor, Tensor | None]:
         """See `Connections`."""
-        of_bias = gradients.sum((0, 2, 3, 4)) if biased else None
-        of_values, places = torch.zeros_like(values), self.backward.places
-        if outputs.numel():
-            plan, sizes = self._work(self.backward, self.window.stride, outputs, gradients)
-            parts = min(torch.get_num_threads(), len(outputs) * plan.bands)
-            memory, values = workspace("bands", parts * plan.memory // 4), values[places]
-            sums = values.new_zeros(parts, len(values))
-            results = (outputs.data_ptr(), inputs.data_ptr(), parts, address(sums), len(values))
-            entries = (address(values), address(plan.offsets), self.backward.starts.data_ptr())
-            run(convolution_gradients, parts, *sizes, memory.data_ptr(), plan.memory, *results, *entries)
-            of_values[places] = sums.sum(0)
-        return of_values, of_bias
+        kept, channels, places = len(values), gradients.shape[1], self.backward.places
+        if not outputs.numel():
+            return torch.zeros_like(values), gradients.sum((0, 2, 3, 4)) if biased else None
+        plan, sizes = self._work(self.backward, self.window.stride, outputs, gradients)
+        parts = min(torch.get_num_threads(), len(outputs) * plan.bands)
+        memory, values = workspace("bands", parts * plan.memory // 4), values[places]
+        sums = values.new_zeros(parts, kept + channels * biased)  # those of values, then those of bias
+        results = (outputs.data_ptr(), inputs.data_ptr(), parts, address(sums), sums.shape[1], kept if biased else -1)
+        entries = (address(values), address(plan.offsets), self.backward.starts.data_ptr())
+        run(convolution_gradients, parts, *sizes, memory.data_ptr(), plan.memory, *results, *entries)
+        total = sums.sum(0)
+        of_values = torch.empty_like(values)
+        of_values[places] = total[:kept]
+        return of_values, total[kept:].clone() if biased else None
 
     def _convolve(
         self, order: Order, phases: Pair, outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | None

@@ -11,7 +11,18 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_features
 
 from prunus.code.compiled import compiled
-from prunus.kernel.vectors import LINE, copy_lines, differentiate, integer, multiply, number, taken, unpacked
+from prunus.kernel.vectors import (
+    LINE,
+    copy_lines,
+    differentiate,
+    integer,
+    moments,
+    multiply,
+    number,
+    put,
+    taken,
+    unpacked,
+)
 
 WIDE = 8 if get_host_cpu_features().get("avx512f") else 4  # pixels at a time: as many sums as registers hold
 
@@ -85,7 +96,7 @@ def convolution_gradients(pointer: Any) -> Any:
 
     And those of values: sums over lanes, pixels and tiles of what an entry meets times an input, a row for each part.
     """
-    numbers = unpacked(pointer, 28)
+    numbers = unpacked(pointer, 29)
     image = numbers[:11]
     (
         tiles,
@@ -102,6 +113,7 @@ def convolution_gradients(pointer: Any) -> Any:
         parts,
         sums,
         sums_size,
+        bias_place,
         values,
         offsets,
         starts,
@@ -115,8 +127,15 @@ def convolution_gradients(pointer: Any) -> Any:
         worker = memory + part * memory_size
         own, tasks = sums + part * sums_size * 4, tiles * bands
         for task in range(tasks * part // parts, tasks * (part + 1) // parts):
-            tile, first = task // bands, task % bands * band
-            _copy_band(worker, inputs + tile * channels * high * wide * LINE, first, image)
+            tile, number_of_band = task // bands, task % bands
+            source_image, first = inputs + tile * channels * high * wide * LINE, number_of_band * band
+            _copy_band(worker, source_image, first, image)
+            if bias_place >= 0:
+                top, bottom = high * number_of_band // bands, high * (number_of_band + 1) // bands
+                for channel in range(channels):
+                    place, at = source_image + (channel * high + top) * wide * LINE, bias_place + channel
+                    sum_, _ = moments(place, place, 0.0, 0.0, (bottom - top) * wide)
+                    put(own, at, number(own, at) + sum_)
             for phase in range(phases_down * phases_right):
                 y, x = phase // phases_right, phase % phases_right
                 across, until = -(-(width - x) // phases_right), min(first + band, -(-(height - y) // phases_down))
