@@ -51,6 +51,14 @@ def perceptron() -> nn.Module:
     return nn.Sequential(*parts, nn.Dropout(0.0), nn.Linear(16, 5))
 
 
+def rectified() -> nn.Module:
+    """Layers with ReLU behind, of which the first is not trained."""
+    middle = [nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 12), nn.Linear(12, 16), nn.ReLU()]
+    model = nn.Sequential(nn.Linear(12, 16), nn.ReLU(inplace=True), *middle, nn.Sequential(nn.Linear(16, 5), nn.ReLU()))
+    model[0].requires_grad_(False)
+    return model
+
+
 def pooling() -> nn.Module:
     parts = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, (3, 1), groups=2), nn.Tanh()]
     return nn.Sequential(*parts, nn.Conv2d(8, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
@@ -82,6 +90,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (3, 8, 9)),
     "wavering": (Wavering, (12,)),
     "perceptron": (perceptron, (12,)),
+    "rectified": (rectified, (12,)),
     "pooling": (pooling, (3, 10, 8)),
     "twice": (Twice, (12,)),
     "normalised": (Normalised, (12,)),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunus import densify, hold, sparsify
+from prunus import densify, hold, kernel, sparsify
 from prunus.errors import PrunusError
 from prunus.mask import Mask
 from prunus.sparse import SparseConv2d, SparseLinear, choice
@@ -33,6 +33,23 @@ def near(first: Tensor, second: Tensor) -> bool:
     return torch.allclose(first, second, rtol=1e-4, atol=1e-5)
 
 
+def assert_near_gradients(model: nn.Module, dense: nn.Module) -> None:
+    gradients = {name: parameter.grad for name, parameter in parameters(dense).items()}
+    for module_name, module in model.named_modules():
+        if isinstance(module, SparseLinear | SparseConv2d):
+            of_weight = gradients.pop(f"{module_name}.weight")
+            if module.values.requires_grad:
+                assert of_weight is not None
+                assert module.values.grad is not None
+                assert near(module.values.grad, of_weight.flatten()[module.connections.entries])
+            else:
+                assert of_weight is module.values.grad is None
+    for name, gradient in gradients.items():
+        of_parameter = parameters(model)[name].grad
+        assert (of_parameter is None) == (gradient is None)
+        assert of_parameter is None or near(of_parameter, gradient)
+
+
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("batch", [32, 21, 2])
 @pytest.mark.parametrize("name", NETWORKS)
@@ -48,20 +65,23 @@ def test_a_sparse_network_is_the_masked_one(name: str, batch: int, training: boo
     assert near(found, wanted)
     for outputs in (found, wanted):
         (outputs * torch.arange(5)).sum().backward()
-    gradients = {name: parameter.grad for name, parameter in parameters(dense).items()}
-    for module_name, module in model.named_modules():
-        if isinstance(module, SparseLinear | SparseConv2d):
-            of_weight = gradients.pop(f"{module_name}.weight")
-            assert of_weight is not None
-            assert module.values.grad is not None
-            assert near(module.values.grad, of_weight.flatten()[module.connections.entries])
-    for name, gradient in gradients.items():
-        of_parameter = parameters(model)[name].grad
-        assert of_parameter is not None
-        assert gradient is not None
-        assert near(of_parameter, gradient)
+    assert_near_gradients(model, dense)
     for name, buffer in dense.named_buffers():
         assert near(model.get_buffer(name).float(), buffer.float())
+
+
+@pytest.mark.parametrize("place", [0, 1, 3, 4, 5])
+def test_a_hook_sees_what_its_module_does_and_adds_to_its_gradient(place: int) -> None:
+    model, inputs = made("rectified", 32)
+    mask = chosen(model)
+    dense = masked(model, mask)
+    sparsify(model, mask)
+    found: list[list[Tensor]] = [[], []]
+    for network, seen in zip((model, dense), found, strict=True):
+        network[place].register_forward_hook(lambda module, inputs, output, seen=seen: seen.append(output))
+        (network(inputs).sum() + seen[0].square().sum()).backward()
+    assert near(kernel.from_lanes(found[0][0], 32), found[1][0])
+    assert_near_gradients(model, dense)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

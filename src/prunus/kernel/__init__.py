@@ -2,6 +2,7 @@
 
 from prunus.kernel.convolutions import ConvConnections, Window
 from prunus.kernel.layers import (
+    Layer,
     conv2d,
     conv2d_on_lanes,
     from_lanes,
@@ -9,6 +10,7 @@ from prunus.kernel.layers import (
     linear,
     linear_on_lanes,
     scattered,
+    stack,
     to_lanes,
 )
 from prunus.kernel.matrices import LinearConnections
@@ -16,6 +18,7 @@ from prunus.kernel.normalisation import batch_norm_on_lanes
 
 __all__ = [
     "ConvConnections",
+    "Layer",
     "LinearConnections",
     "Window",
     "batch_norm_on_lanes",
@@ -26,5 +29,6 @@ __all__ = [
     "linear",
     "linear_on_lanes",
     "scattered",
+    "stack",
     "to_lanes",
 ]

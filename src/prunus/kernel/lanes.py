@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from prunus.kernel.memory import empty, workspace
-from prunus.kernel.parallel import run
-from prunus.kernel.vectors import LANES, LINE, number, put, taken, transpose, unpacked
+from prunus.kernel.parallel import run, task_of
+from prunus.kernel.vectors import LANES, LINE, number, put, transpose, unpacked
 
 FEATURES = 256  # that a worker takes at a time, at least
 SMALL = 2**14  # numbers that are not worth a second worker
@@ -35,7 +35,8 @@ def out_of_lanes(lanes: Tensor, batch: int) -> Tensor:
 def _convert(rows: Tensor, lanes: Tensor, into: int) -> None:
     if lanes.numel():
         workers = torch.get_num_threads() if lanes.numel() > SMALL else 1
-        tiles, features = len(lanes), lanes[0].numel() // LANES
+        tiles = len(lanes)
+        features = lanes.numel() // (tiles * LANES)
         chunk = max(FEATURES, features // -(-2 * workers // tiles))
         run(_turn, workers, into, len(rows), features, chunk, rows.data_ptr(), lanes.data_ptr())
 
@@ -44,12 +45,13 @@ def _turn(pointer: Any) -> Any:
     """Rows (batch, features) into lanes (tiles, features, 16), or out of them."""
     into, batch, features, chunk, rows, lanes = unpacked(pointer, 6)
     chunks = -(-features // chunk)
+    tasks = chunks * -(-batch // LANES)
     while True:
-        task = taken(pointer, 0)
+        task = task_of(pointer, tasks)
+        if task == tasks:
+            break
         tile, first = task // chunks, task % chunks * chunk
         height = batch - tile * LANES
-        if height <= 0:
-            break
         matrix, lines = rows + tile * LANES * features * 4, lanes + tile * features * LINE
         last = min(first + chunk, features)
         if features < LANES:

@@ -7,17 +7,19 @@ of no meaning, which no gradient reaches while they are finite. Kernels are for 
 the dense weight.
 """
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.compiler import is_compiling
 
 from prunus.errors import PrunusError
 from prunus.kernel import operators
 from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
-from prunus.kernel.lanes import into_lanes
+from prunus.kernel.lanes import into_lanes, out_of_lanes
 from prunus.kernel.matrices import LinearConnections
 from prunus.kernel.vectors import LANES
 
@@ -29,7 +31,7 @@ def to_lanes(inputs: Tensor) -> Tensor:
     torch.Size([2, 3, 16])
     """
     if _has_kernels(inputs):
-        return cast(Tensor, operators.to_lanes(inputs))
+        return cast(Tensor, operators.to_lanes(inputs) if is_compiling() else _ToLanes.apply(inputs))  # type: ignore[no-untyped-call]
     missing = -len(inputs) % LANES
     padded = torch.cat([inputs, inputs.new_zeros(missing, *inputs.shape[1:])])
     return padded.view(-1, LANES, *inputs.shape[1:]).movedim(1, -1)
@@ -40,8 +42,17 @@ def from_lanes(lanes: Tensor, batch: int) -> Tensor:
     if len(lanes) != -(-batch // LANES) or lanes.shape[-1] != LANES:
         raise PrunusError(f"lanes: found {tuple(lanes.shape)}, expected ({-(-batch // LANES)}, ..., {LANES}).")
     if _has_kernels(lanes):
-        return cast(Tensor, operators.from_lanes(lanes, batch))
+        return cast(Tensor, operators.from_lanes(lanes, batch) if is_compiling() else _FromLanes.apply(lanes, batch))  # type: ignore[no-untyped-call]
     return lanes.movedim(-1, 1).flatten(0, 1)[:batch]
+
+
+class Layer(NamedTuple):
+    """A sparse layer, and whether relu follows."""
+
+    values: Tensor
+    bias: Tensor | None
+    connections: Connections
+    rectified: bool = False
 
 
 def linear(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: LinearConnections) -> Tensor:
@@ -72,6 +83,21 @@ def conv2d_on_lanes(inputs: Tensor, values: Tensor, bias: Tensor | None, connect
     return _layer(inputs, values, bias, connections, True)
 
 
+def stack(inputs: Tensor, layers: Sequence[Layer], on_lanes: bool, batch: int | None) -> Tensor:
+    """Layers that follow each other, as one step of autograd; `inputs` `on_lanes` or not, and outputs of a `batch`.
+
+    Outputs are lanes where there is no `batch`.
+    """
+    if _has_kernels(inputs) and not is_compiling():
+        parameters = [parameter for layer in layers for parameter in layer[:2]]
+        return _Stack.apply(inputs, layers, on_lanes, batch, *parameters)  # type: ignore[no-any-return, no-untyped-call]
+    lanes = inputs if on_lanes else to_lanes(inputs)
+    for layer in layers:
+        lanes = _layer(lanes, *layer[:3], True)
+        lanes = lanes.relu() if layer.rectified else lanes
+    return lanes if batch is None else from_lanes(lanes, batch)
+
+
 def gathered(weight: Tensor, connections: Connections) -> Tensor:
     """The `values` of a dense weight: its kept entries."""
     return weight.flatten()[connections.entries.to(weight.device)]
@@ -84,35 +110,76 @@ def scattered(values: Tensor, connections: Connections) -> Tensor:
 
 
 def _layer(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> Tensor:
+    if _has_kernels(inputs) and not is_compiling():
+        return stack(inputs, (Layer(values, bias, connections),), on_lanes, None if on_lanes else len(inputs))
     _check(inputs, values, bias, connections, on_lanes)
     if not _has_kernels(inputs):
         return _reference(inputs, values, bias, connections, on_lanes)
-    if torch.compiler.is_compiling():
-        operator = operators.linear if isinstance(connections, LinearConnections) else operators.conv2d
-        return operator(inputs, values, bias, *connections.taken_apart(), on_lanes)
-    return _Layer.apply(inputs, values, bias, connections, on_lanes)  # type: ignore[no-any-return, no-untyped-call]
+    operator = operators.linear if isinstance(connections, LinearConnections) else operators.conv2d
+    return operator(inputs, values, bias, *connections.taken_apart(), on_lanes)
 
 
-class _Layer(torch.autograd.Function):
+class _Stack(torch.autograd.Function):
     """The operators without their cost, which is that of a small layer: for eager code."""
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool
+        ctx: Any, inputs: Tensor, layers: Sequence[Layer], on_lanes: bool, batch: int | None, *parameters: Tensor | None
     ) -> Tensor:
+        _check(inputs, *layers[0][:3], on_lanes)
         lanes = inputs.contiguous() if on_lanes else into_lanes(inputs)
-        ctx.save_for_backward(lanes, values)
-        ctx.connections, ctx.batch = connections, None if on_lanes else len(inputs)
-        return operators.layer_outputs(connections, lanes, values, bias, ctx.batch)
+        kept = [lanes]
+        for values, bias, connections, rectified in layers:
+            if len(kept) > 1:
+                _check(lanes, values, bias, connections, True)
+            lanes = operators.layer_outputs(connections, lanes, values, bias, None)
+            kept.append(lanes.relu_() if rectified else lanes)
+        ctx.layers, ctx.on_lanes, ctx.batch = [layer[2:] for layer in layers], on_lanes, batch
+        ctx.inputs_batch = len(inputs)
+        ctx.save_for_backward(*kept[:-1], lanes if layers[-1].rectified else None, *parameters[::2])
+        return lanes if batch is None else out_of_lanes(lanes, batch)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Any, ...]:
-        lanes, values = ctx.saved_tensors
-        wanted = list(ctx.needs_input_grad[:3])
-        found = operators.layer_gradients(ctx.connections, gradients, lanes, values, ctx.batch, wanted)
-        of_inputs, of_values, of_bias = found
-        return of_inputs, of_values if wanted[1] else None, of_bias, None, None
+        count, saved, wanted = len(ctx.layers), ctx.saved_tensors, ctx.needs_input_grad
+        of_lanes: Tensor | None = gradients.contiguous() if ctx.batch is None else into_lanes(gradients)
+        of_parameters: list[Tensor | None] = []
+        for i in reversed(range(count)):
+            if of_lanes is None:  # nothing before is trained
+                of_parameters[:0] = None, None
+                continue
+            connections, rectified = ctx.layers[i]
+            if rectified:
+                of_lanes = operators.rectified_gradients(of_lanes, saved[i + 1])
+            needed = any(wanted[: 2 * i + 4]), *wanted[2 * i + 4 : 2 * i + 6]
+            found = operators.layer_gradients(connections, of_lanes, saved[i], saved[count + 1 + i], None, needed)
+            of_lanes = found[0]
+            of_parameters[:0] = found[1] if needed[1] else None, found[2]
+        if of_lanes is not None and not ctx.on_lanes:
+            of_lanes = out_of_lanes(of_lanes, ctx.inputs_batch)
+        return of_lanes, None, None, None, *of_parameters
+
+
+class _ToLanes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        ctx.batch = len(inputs)
+        return into_lanes(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradients: Tensor) -> Tensor:
+        return from_lanes(gradients, ctx.batch)
+
+
+class _FromLanes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, lanes: Tensor, batch: int) -> Tensor:
+        return out_of_lanes(lanes, batch)
+
+    @staticmethod
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, None]:
+        return to_lanes(gradients), None
 
 
 def _reference(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> Tensor:
@@ -127,11 +194,9 @@ def _has_kernels(tensor: Tensor) -> bool:
 
 
 def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> None:
-    sizes = (None, *connections.expected(), *(LANES,) * on_lanes)
-    if inputs.ndim != len(sizes) or any(
-        n is not None and n != size for n, size in zip(sizes, inputs.shape, strict=True)
-    ):
-        expected = ", ".join("any" if n is None else str(n) for n in sizes[1:])
+    sizes = (*connections.expected(), LANES) if on_lanes else connections.expected()
+    if inputs.ndim != len(sizes) + 1 or any(map(_differs, sizes, inputs.shape[1:])):
+        expected = ", ".join("any" if n is None else str(n) for n in sizes)
         expected = f"({'tiles' if on_lanes else 'batch'}, {expected})"
         raise PrunusError(f"inputs: found {tuple(inputs.shape)}, expected {expected}.")
     if values.shape != connections.entries.shape or (bias is not None and len(bias) != connections.shape[0]):
@@ -140,7 +205,11 @@ def _check(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Con
             f"expected {tuple(connections.entries.shape)} and ({connections.shape[0]},) or none."
         )
     for name, tensor in (("values", values), ("bias", bias)):
-        if tensor is not None and (tensor.dtype, tensor.device) != (inputs.dtype, inputs.device):
+        if tensor is not None and (tensor.dtype != inputs.dtype or tensor.device != inputs.device):
             raise PrunusError(
                 f"{name}: found {tensor.dtype} on {tensor.device}, and inputs of {inputs.dtype} on {inputs.device}."
             )
+
+
+def _differs(expected: int | None, found: int) -> bool:
+    return expected is not None and expected != found

@@ -84,7 +84,8 @@ class LinearConnections:
         """See `Connections`."""
         starts, offsets, _ = self.forward
         rows, columns = self.shape
-        sums, bias_sums = gradients.new_zeros(len(offsets)), gradients.new_zeros(rows) if biased else None
+        fresh = torch.empty if gradients.numel() else torch.zeros
+        sums, bias_sums = fresh(len(offsets)), fresh(rows) if biased else None
         if gradients.numel():
             threads, blocks = torch.get_num_threads(), (len(starts) - 1) // rows
             counts = (len(gradients), rows, columns, blocks, max(ROWS, -(-rows // (2 * threads))))

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-LARGE = 2**20  # bytes that C's own allocator may give back to the system
+LARGE = 2**16  # bytes that are worth it: what was used last is still in a cache, too
 MOST = 2**28  # bytes of a size that wait to be used again, at most
-SIZES = 8  # of which some wait, at most
+SIZES = 16  # of which some wait, at most
 ALIGNED = 64
 
 

@@ -1,6 +1,6 @@
 """The kernels as operators of `torch.library`, which torch.compile and torch.export see through."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -113,7 +113,12 @@ def layer_outputs(
 
 
 def layer_gradients(
-    connections: Connections, gradients: Tensor, lanes: Tensor, values: Tensor, batch: int | None, wanted: list[bool]
+    connections: Connections,
+    gradients: Tensor,
+    lanes: Tensor,
+    values: Tensor,
+    batch: int | None,
+    wanted: Sequence[bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those gradients of inputs, values and bias that are `wanted`; of lanes where there is no `batch`."""
     gradients = gradients.contiguous() if batch is None else into_lanes(gradients, "gradients")
@@ -130,6 +135,13 @@ def layer_gradients(
     if of_inputs is not None and batch is not None:
         of_inputs = out_of_lanes(of_inputs, batch)
     return of_inputs, of_values, of_bias
+
+
+def rectified_gradients(gradients: Tensor, outputs: Tensor) -> Tensor:
+    """Those of what relu made `outputs` of."""
+    found = empty(*outputs.shape)
+    torch.ops.aten.threshold_backward.grad_input(gradients, outputs, 0, grad_input=found)
+    return found
 
 
 @torch.library.custom_op("prunus::to_lanes", mutates_args=(), schema="(Tensor inputs) -> Tensor")

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import numpy as np
+
 from prunus.code.compiled import compiled
-from prunus.kernel.vectors import LINE, correlate, integer, multiply, number, put, taken, total, unpacked
+from prunus.kernel.parallel import task_of
+from prunus.kernel.vectors import LINE, correlate, integer, multiply, number, put, total, unpacked
 
 GROUP = 4  # tiles at a time, at most
 
@@ -12,12 +15,13 @@ def product(pointer: Any) -> Any:
     """Outputs (tiles, rows, 16) of inputs (tiles, columns, 16)."""
     tiles, rows, columns, blocks, chunk, outputs, bias, inputs, offsets, values, order, starts = unpacked(pointer, 12)
     chunks = -(-rows // chunk)
+    tasks = chunks * (tiles // GROUP + (tiles % GROUP + 1) // 2)
     down, out_down = columns * LINE, rows * LINE
     while True:
-        task = taken(pointer, 0)
-        tile, high = _group(task // chunks, tiles)
-        if high == 0:
+        task = task_of(pointer, tasks)
+        if task == tasks:
             break
+        tile, high = _group(task // chunks, tiles)
         from_row = task % chunks * chunk
         source, target = inputs + tile * down, outputs + tile * out_down
         for block in range(blocks):
@@ -38,12 +42,17 @@ def product(pointer: Any) -> Any:
 def gradient(pointer: Any) -> Any:
     """Sums over lanes and tiles of gradients (tiles, rows, 16) times inputs (tiles, columns, 16), at kept entries."""
     tiles, rows, columns, blocks, chunk, gradients, sums, bias_sums, inputs, offsets, starts = unpacked(pointer, 11)
+    tasks = -(-rows // chunk)
     down, gradients_down = columns * LINE, rows * LINE
     while True:
-        first = taken(pointer, 0) * chunk
-        if first >= rows:
+        task = task_of(pointer, tasks)
+        if task == tasks:
             break
-        last = min(first + chunk, rows)
+        first, last = task * chunk, min(task * chunk + chunk, rows)
+        for block in range(blocks):
+            begins = starts + 8 * rows * block
+            for k in range(integer(begins, first), integer(begins, last)):
+                put(sums, k, np.float32(0))
         tile = 0
         while tile < tiles:
             high = 4 if tiles - tile >= 4 else 2 if tiles - tile >= 2 else 1

@@ -16,7 +16,7 @@ from numba.core.errors import RequireLiteralValue
 LANES = 16  # floats of a line
 LINE = 4 * LANES  # bytes
 CHAINS = 8  # of sums at least, so that an addition need not wait for the one before
-COUNTERS = 2  # that stand at zero before the numbers a kernel is called with
+COUNTERS = 20  # that `run` puts before the numbers a kernel is called with
 
 I32, I64, FLOAT = ir.IntType(32), ir.IntType(64), ir.FloatType()
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -47,6 +47,21 @@ def taken(typing: Any, pointer: Any, counter: Any) -> Any:
         return builder.atomic_rmw("add", builder.gep(arguments[0], [arguments[1]]), I64(1), "monotonic")
 
     return types.int64(pointer, types.int64), generate
+
+
+@intrinsic
+def called(typing: Any, address: Any) -> Any:
+    """What the C function int f(void) at an address returns; zero where there is none."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (address,) = arguments
+        result = cgutils.alloca_once_value(builder, I32(0))
+        with builder.if_then(_is_some(builder, address)):
+            kind = ir.FunctionType(I32, []).as_pointer()
+            builder.store(builder.call(builder.inttoptr(address, kind), []), result)
+        return builder.zext(builder.load(result), I64)
+
+    return types.int64(types.int64), generate
 
 
 @intrinsic

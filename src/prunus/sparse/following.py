@@ -9,6 +9,7 @@ from prunus.operators import plain_name
 from prunus.sparse.chain import HOOKS, Chain, GivesLanes, TakesLanes
 from prunus.sparse.layers import SparseLayer
 from prunus.sparse.normalising import ON_LANES, normalise_batches, normalise_lanes
+from prunus.sparse.stacked import StackedSequential
 
 # fmt: off
 # no dropout, which would draw other numbers
@@ -48,6 +49,9 @@ def join(model: nn.Module) -> None:
                 module.register_forward_pre_hook(TakesLanes(chain))
             if gives:
                 module.register_forward_hook(GivesLanes(chain))
+    for sequence in model.modules():
+        if type(sequence) is nn.Sequential and any(isinstance(one, SparseLayer) for one in sequence.children()):
+            sequence.__class__ = StackedSequential  # with all that it holds
 
 
 def part(model: nn.Module) -> None:
@@ -59,6 +63,8 @@ def part(model: nn.Module) -> None:
         normalise_batches(module)
         if isinstance(module, SparseLayer):
             module.chain, module.takes_lanes, module.gives_lanes = None, False, False
+        elif type(module) is StackedSequential:
+            module.__class__ = nn.Sequential  # type: ignore[assignment]
 
 
 class _Tracer(fx.Tracer):
