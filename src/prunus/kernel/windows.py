@@ -3,7 +3,7 @@
 A worker copies a band of an image, with the zeros around it, to where it stays in cache, and so that pixels a stride
 apart are neighbours. The input of kept entry k for pixel i of a row is then line offsets[k] + i: a convolution is a
 product whose inputs lie at offsets. The gradient of its inputs is such a product too: of one image for each phase of
-the stride, whose pixels are a stride apart.
+the stride, whose pixels are a stride apart. The lines that it meets, times an input, are the gradients of values.
 """
 
 from typing import Any
