@@ -111,7 +111,8 @@ def scattered(values: Tensor, connections: Connections) -> Tensor:
 
 def _layer(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> Tensor:
     if _has_kernels(inputs) and not is_compiling():
-        return stack(inputs, (Layer(values, bias, connections),), on_lanes, None if on_lanes else len(inputs))
+        layers, batch = (Layer(values, bias, connections),), None if on_lanes else len(inputs)
+        return _Stack.apply(inputs, layers, on_lanes, batch, values, bias)  # type: ignore[no-any-return, no-untyped-call]
     _check(inputs, values, bias, connections, on_lanes)
     if not _has_kernels(inputs):
         return _reference(inputs, values, bias, connections, on_lanes)
@@ -134,7 +135,7 @@ class _Stack(torch.autograd.Function):
                 _check(lanes, values, bias, connections, True)
             lanes = operators.layer_outputs(connections, lanes, values, bias, None)
             kept.append(lanes.relu_() if rectified else lanes)
-        ctx.layers, ctx.on_lanes, ctx.batch = [layer[2:] for layer in layers], on_lanes, batch
+        ctx.layers, ctx.on_lanes, ctx.batch = layers, on_lanes, batch
         ctx.inputs_batch = len(inputs)
         ctx.save_for_backward(*kept[:-1], lanes if layers[-1].rectified else None, *parameters[::2])
         return lanes if batch is None else out_of_lanes(lanes, batch)
@@ -149,7 +150,7 @@ class _Stack(torch.autograd.Function):
             if of_lanes is None:  # nothing before is trained
                 of_parameters[:0] = None, None
                 continue
-            connections, rectified = ctx.layers[i]
+            _, _, connections, rectified = ctx.layers[i]
             if rectified:
                 of_lanes = operators.rectified_gradients(of_lanes, saved[i + 1])
             needed = any(wanted[: 2 * i + 4]), *wanted[2 * i + 4 : 2 * i + 6]

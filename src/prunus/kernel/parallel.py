@@ -26,7 +26,7 @@ def run(kernel: Kernel, workers: int, *arguments: int) -> None:
     A kernel reads counters, of which it may use the first two, then `arguments`: numbers, and addresses of memory that
     the caller keeps alive. Of the workers some may come late or never, so each asks the counters what is left to do.
     """
-    held = array("q", (0, 0, workers, _number(), *_NOTHING_TAKEN, *arguments))
+    held = array("q", _counters(workers) + arguments)
     numbers = held.buffer_info()[0]
     address = _machine_code(kernel).address
     if workers == 1:
@@ -66,16 +66,14 @@ def _call() -> Any:
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-_NOTHING_TAKEN = (0,) * (COUNTERS - SHARES)
-
-
 @cache
-def _number() -> int:
-    """The address of omp_get_thread_num; zero where torch has none."""
+def _counters(workers: int) -> tuple[int, ...]:
+    """Counters at their start, with the address of omp_get_thread_num, or zero where torch has none."""
     try:
-        return int(ctypes.cast(_library().omp_get_thread_num, ctypes.c_void_p).value or 0)
+        number = ctypes.cast(_library().omp_get_thread_num, ctypes.c_void_p).value or 0
     except (OSError, AttributeError):
-        return 0
+        number = 0
+    return 0, 0, workers, number, *(0,) * (COUNTERS - SHARES)
 
 
 @cache
