@@ -202,6 +202,21 @@ def test_what_is_measured_decides(
     assert [type(model[i]) is SparseLinear for i in (0, 2, 4)] == [name in sparse for name in ("0", "2", "4")]
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_networks_are_measured_in_the_mode_they_are_in(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
+    modes: set[bool] = set()
+    model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2)).train(training)
+    model[2].register_forward_hook(lambda module, inputs, output: modes.add(module.training))
+    monkeypatch.setattr(choice, "_KNOWN", {})
+    monkeypatch.setattr(choice, "_input_shapes", lambda *_: {"0": torch.Size((6, 5)), "3": torch.Size((6, 4))})
+    before, state = deepcopy(model.state_dict()), torch.get_rng_state()
+    sparsify(model, chosen(model), example=torch.ones(6, 5))
+    assert modes == {training}
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name])
+
+
 def test_names_and_shapes_that_do_not_fit_are_refused() -> None:
     model = nn.Sequential(nn.Linear(3, 2))
     with pytest.raises(PrunusError, match=r"1\.weight is not a parameter of Sequential"):
@@ -225,3 +240,19 @@ def test_copies_share_nothing(name: str) -> None:
     assert torch.equal(model(inputs), before)
     chains = {id(m.chain) for m in copy.modules() if getattr(m, "chain", None)}
     assert not chains & {id(m.chain) for m in model.modules() if getattr(m, "chain", None)}
+
+
+@pytest.mark.parametrize("settings", [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}])
+def test_every_batch_norm_is_the_masked_networks(settings: dict[str, object]) -> None:
+    """Over several steps, far from zero, and in evaluation afterwards."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, eps=1e-2, **settings), nn.Conv2d(8, 4, 3))  # type: ignore[arg-type]
+    dense = masked(model, chosen(model))
+    sparsify(model, chosen(model))
+    for _ in range(3):
+        inputs = 5 + torch.randn(32, 3, 7, 6)
+        assert near(model(inputs), dense(inputs))
+    for (name, found), (other, wanted) in zip(model[1].named_buffers(), dense[1].named_buffers(), strict=True):
+        assert name == other
+        assert near(found.float(), wanted.float())
+    assert near(model.eval()(inputs), dense.eval()(inputs))

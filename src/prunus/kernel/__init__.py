@@ -14,12 +14,14 @@ from prunus.kernel.layers import (
     to_lanes,
 )
 from prunus.kernel.matrices import LinearConnections
+from prunus.kernel.normalisation import batch_norm_on_lanes
 
 __all__ = [
     "ConvConnections",
     "Layer",
     "LinearConnections",
     "Window",
+    "batch_norm_on_lanes",
     "conv2d",
     "conv2d_on_lanes",
     "from_lanes",

@@ -45,6 +45,11 @@ class Connections(Protocol):
     def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
         """The gradients of values and, where there is one, bias."""
 
+    def gradients(
+        self, gradients: Tensor, inputs: Tensor, values: Tensor, outputs: Tensor, biased: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Both: `input_gradients`, and `value_gradients`."""
+
     def reference(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """What the layer computes of a batch, by PyTorch."""
 

@@ -13,7 +13,7 @@ from prunus.kernel.connections import LINES, address, block_size, blocks_of, ord
 from prunus.kernel.memory import workspace
 from prunus.kernel.parallel import run
 from prunus.kernel.vectors import LINE
-from prunus.kernel.windows import WIDE, convolution, window_gradient
+from prunus.kernel.windows import WIDE, convolution, convolution_gradients
 
 MEMORY = 2**20  # bytes of a band of an image, at most, where one line of pixels does not need more
 MOST_PLANS = 16
@@ -97,10 +97,8 @@ class ConvConnections:
             for places, padding, stride in zip((downs, rights), window.padding, window.stride, strict=True)
         )
         phases = window.stride[0] * window.stride[1]
-        block = block_size(outputs, near, density / phases)
-        blocks = blocks_of(outputs, block)
         phase = phase_down * window.stride[1] + phase_right
-        places, starts = ordered(phase * blocks + output // block, channel, (phases * blocks, channels))
+        places, starts = ordered(phase, channel, (phases, channels))
         top, left = (reach.first for reach in _backward(window, (high, wide)))
         below, beside = (step_down - top)[places], (step_right - left)[places]
         backward = Order(starts, output[places].int(), below.int(), beside.int(), places.int())
@@ -147,42 +145,45 @@ class ConvConnections:
 
     def value_gradients(self, gradients: Tensor, inputs: Tensor, biased: bool) -> tuple[Tensor, Tensor | None]:
         """See `Connections`."""
-        tiles, rows, height, width = gradients.shape[:4]
-        kept = len(self.entries)
-        if not gradients.numel():
-            return gradients.new_zeros(kept), gradients.new_zeros(rows) if biased else None
-        plan = self._plan(self.forward, inputs, (height, width), rows)
-        parts = min(torch.get_num_threads(), tiles * plan.bands)
-        memory = workspace("bands", parts * plan.memory // 4)
-        sums = gradients.new_zeros(parts, kept + rows * biased)  # those of values, then those of bias
-        counts = (tiles, rows, (len(self.forward.starts) - 1) // rows, height, width, plan.band)
-        results = (gradients.data_ptr(), address(sums), sums.shape[1], kept if biased else -1)
-        run(
-            window_gradient,
-            parts,
-            *(*plan.image, address(inputs), plan.bands, *counts, memory.data_ptr(), plan.memory, parts, *results),
-            *(address(plan.offsets), self.forward.starts.data_ptr()),
-        )
-        total = sums.sum(0) if parts > 1 else sums[0]
-        return total[:kept], total[kept:].clone() if biased else None
+        values = gradients.new_zeros(len(self.entries))
+        return self.gradients(gradients, inputs, values, workspace("unwanted", *inputs.shape), biased)
+
+    def gradients(
+        self, gradients: Tensor, inputs: Tensor, values: Tensor, outputs: Tensor, biased: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Connections`."""
+        kept, channels, places = len(values), gradients.shape[1], self.backward.places
+        if not outputs.numel():
+            return torch.zeros_like(values), gradients.sum((0, 2, 3, 4)) if biased else None
+        plan, sizes = self._work(self.backward, self.window.stride, outputs, gradients)
+        parts = min(torch.get_num_threads(), len(outputs) * plan.bands)
+        memory, values = workspace("bands", parts * plan.memory // 4), values[places]
+        sums = values.new_zeros(parts, kept + channels * biased)  # those of values, then those of bias
+        results = (outputs.data_ptr(), inputs.data_ptr(), parts, address(sums), sums.shape[1], kept if biased else -1)
+        entries = (address(values), address(plan.offsets), self.backward.starts.data_ptr())
+        run(convolution_gradients, parts, *sizes, memory.data_ptr(), plan.memory, *results, *entries)
+        total = sums.sum(0)
+        of_values = torch.empty_like(values)
+        of_values[places] = total[:kept]
+        return of_values, total[kept:].clone() if biased else None
 
     def _convolve(
         self, order: Order, phases: Pair, outputs: Tensor, inputs: Tensor, values: Tensor, bias: Tensor | None
     ) -> None:
         """(tiles, channels, high, wide, 16) -> (tiles, rows, height, width, 16)."""
+        plan, sizes = self._work(order, phases, outputs, inputs)
+        workers = min(torch.get_num_threads(), len(outputs) * plan.bands)
+        memory = workspace("bands", workers * plan.memory // 4)
+        blocks = (len(order.starts) - 1) // (outputs.shape[1] * phases[0] * phases[1])
+        results = (outputs.data_ptr(), address(bias), blocks)
+        entries = (address(values), address(plan.offsets), address(order.places), order.starts.data_ptr())
+        run(convolution, workers, *sizes, memory.data_ptr(), plan.memory, *results, *entries)
+
+    def _work(self, order: Order, phases: Pair, outputs: Tensor, inputs: Tensor) -> tuple[Plan, tuple[int, ...]]:
+        """How workers go through `inputs`, and the sizes that `windows` is told first."""
         tiles, rows, height, width = outputs.shape[:4]
         plan = self._plan(order, inputs, (-(-height // phases[0]), -(-width // phases[1])), rows)
-        workers = min(torch.get_num_threads(), tiles * plan.bands)
-        memory = workspace("bands", workers * plan.memory // 4)
-        blocks = (len(order.starts) - 1) // (rows * phases[0] * phases[1])
-        counts = (tiles, rows, blocks, height, width, *phases, plan.band)
-        factors = (address(values), address(plan.offsets), address(order.places), order.starts.data_ptr())
-        run(
-            convolution,
-            workers,
-            *(*plan.image, address(inputs), plan.bands, *counts, memory.data_ptr(), plan.memory),
-            *(outputs.data_ptr(), address(bias), *factors),
-        )
+        return plan, (*plan.image, address(inputs), plan.bands, tiles, rows, height, width, *phases, plan.band)
 
     def _plan(self, order: Order, inputs: Tensor, steps: Pair, rows: int) -> Plan:
         """That for outputs of `steps` pixels down and right, with bands that fit a core's own cache."""

@@ -93,6 +93,13 @@ class LinearConnections:
             run(gradient, threads, *counts, *results, address(inputs), address(offsets), address(starts))
         return sums, bias_sums
 
+    def gradients(
+        self, gradients: Tensor, inputs: Tensor, values: Tensor, outputs: Tensor, biased: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Connections`."""
+        self.input_gradients(gradients, values, outputs)
+        return self.value_gradients(gradients, inputs, biased)
+
     def reference(self, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """See `Connections`."""
         return F.linear(inputs, weight, bias)

@@ -122,13 +122,18 @@ def layer_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Those gradients of inputs, values and bias that are `wanted`; of lanes where there is no `batch`."""
     gradients = gradients.contiguous() if batch is None else into_lanes(gradients, "gradients")
+    values = values.contiguous()
     of_inputs, of_values, of_bias = None, None, None
     if wanted[0]:
         of_inputs = empty(*lanes.shape) if batch is None else workspace("outputs", *lanes.shape)
-        connections.input_gradients(gradients, values.contiguous(), of_inputs)
-        of_inputs = of_inputs if batch is None else out_of_lanes(of_inputs, batch)
-    if wanted[1] or wanted[2]:
+    if of_inputs is None:
         of_values, of_bias = connections.value_gradients(gradients, lanes, wanted[2])
+    elif wanted[1] or wanted[2]:
+        of_values, of_bias = connections.gradients(gradients, lanes, values, of_inputs, wanted[2])
+    else:
+        connections.input_gradients(gradients, values, of_inputs)
+    if of_inputs is not None and batch is not None:
+        of_inputs = out_of_lanes(of_inputs, batch)
     return of_inputs, of_values, of_bias
 
 

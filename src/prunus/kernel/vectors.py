@@ -3,7 +3,8 @@
 Addresses and steps are in bytes. A line need not lie at a multiple of 64, though it does where torch made the memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -196,20 +197,57 @@ def correlate(
                 sum_ = builder.fmul(entry, gradient) if sum_ is None else _multiply_add(builder, entry, gradient, sum_)
             return sum_
 
-        fours = builder.add(start, builder.and_(builder.sub(stop, start), I64(-4)))
-        with cgutils.for_range_slice(builder, start, fours, I64(4), I64) as (k, _):
-            four = _sums_of_four(builder, [products(builder.add(k, I64(i))) for i in range(4)])
-            place = _at(builder, sums, k, QUAD, 4)
-            old = builder.load(place)
-            old.align = 4
-            builder.store(builder.fadd(old, four), place).align = 4
-        with cgutils.for_range_slice(builder, fours, stop, I64(1), I64) as (k, _):
-            place = _at(builder, sums, k, FLOAT, 4)
-            builder.store(builder.fadd(builder.load(place), _sum(builder, products(k))), place)
+        _add_sums(builder, sums, start, stop, products)
         return context.get_dummy_value()
 
     pair, triple = (types.UniTuple(types.int64, n) for n in (2, 3))
     return types.void(high, wide, triple, pair, *(types.int64,) * 4), generate
+
+
+@intrinsic
+def differentiate(
+    typing: Any,
+    wide: Any,
+    out: Any,
+    others: Any,
+    inputs: Any,
+    offsets: Any,
+    values: Any,
+    sums: Any,
+    start: Any,
+    stop: Any,
+) -> Any:
+    """`multiply`, of one row and from zeros, and `correlate` with `others`: each line is read once for both.
+
+    `out` and `others` are an address and a step right.
+    """
+    block = [I64(j) for j in range(_literal(wide))]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, out, others, inputs, offsets, values, sums, start, stop = arguments
+        (out, out_right), (others, others_right) = (cgutils.unpack_tuple(builder, some) for some in (out, others))
+        held = [_load(builder, _line(builder, others, I64(0), I64(0), j, others_right)) for j in block]
+        lines = [cgutils.alloca_once(builder, VECTOR) for _ in block]
+        for line in lines:
+            builder.store(VECTOR(None), line)
+
+        def products(k: Any) -> Any:
+            base = builder.add(inputs, builder.zext(builder.load(_at(builder, offsets, k, I32, 4)), I64))
+            value = _splat(builder, builder.load(_at(builder, values, k, FLOAT, 4)))
+            sum_ = VECTOR(None)
+            for line, other, j in zip(lines, held, block, strict=True):
+                entry = _load(builder, _line(builder, base, I64(0), I64(0), j, I64(LINE)))
+                builder.store(_multiply_add(builder, entry, value, builder.load(line)), line)
+                sum_ = _multiply_add(builder, entry, other, sum_)
+            return sum_
+
+        _add_sums(builder, sums, start, stop, products)
+        for line, j in zip(lines, block, strict=True):
+            _store(builder, builder.load(line), _line(builder, out, I64(0), I64(0), j, out_right))
+        return context.get_dummy_value()
+
+    pair = types.UniTuple(types.int64, 2)
+    return types.void(wide, pair, pair, *(types.int64,) * 6), generate
 
 
 @intrinsic
@@ -225,6 +263,58 @@ def total(typing: Any, lines: Any, step: Any, count: Any) -> Any:
         return _sum(builder, builder.load(sum_))
 
     return types.float32(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def moments(typing: Any, one: Any, other: Any, from_one: Any, from_other: Any, count: Any) -> Any:
+    """Over the floats of `count` lines, the sum of one - from_one, and of its products with other - from_other."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        one, other, from_one, from_other, count = arguments
+        from_one, from_other = _splat(builder, from_one), _splat(builder, from_other)
+        sums = [cgutils.alloca_once_value(builder, VECTOR(None)) for _ in range(CHAINS)]
+        ways = CHAINS // 2
+
+        def add(i: Any, way: int) -> None:
+            first, second = (
+                builder.fsub(_load(builder, _line(builder, lines, I64(0), I64(0), i, I64(LINE))), centre)
+                for lines, centre in ((one, from_one), (other, from_other))
+            )
+            builder.store(builder.fadd(builder.load(sums[way]), first), sums[way])
+            products = _multiply_add(builder, first, second, builder.load(sums[ways + way]))
+            builder.store(products, sums[ways + way])
+
+        whole = builder.and_(count, I64(-ways))
+        with cgutils.for_range_slice(builder, I64(0), whole, I64(ways), I64) as (i, _):
+            for way in range(ways):
+                add(builder.add(i, I64(way)), way)
+        with cgutils.for_range_slice(builder, whole, count, I64(1), I64) as (i, _):
+            add(i, 0)
+        totals = []
+        for some in (sums[:ways], sums[ways:]):
+            lines = [builder.load(line) for line in some]
+            totals.append(_sum(builder, reduce(builder.fadd, lines)))
+        return context.make_tuple(builder, signature.return_type, totals)
+
+    float_ = types.float32
+    return types.UniTuple(float_, 2)(types.int64, types.int64, float_, float_, types.int64), generate
+
+
+@intrinsic
+def combine(typing: Any, out: Any, one: Any, by_one: Any, other: Any, by_other: Any, constant: Any, count: Any) -> Any:
+    """Write `count` lines: by_one times `one`, plus by_other times `other`, plus a constant."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        out, one, by_one, other, by_other, constant, count = arguments
+        by_one, by_other, constant = (_splat(builder, value) for value in (by_one, by_other, constant))
+        with cgutils.for_range_slice(builder, I64(0), count, I64(1), I64) as (i, _):
+            place, first, second = (_line(builder, lines, I64(0), I64(0), i, I64(LINE)) for lines in (out, one, other))
+            line = _multiply_add(builder, _load(builder, second), by_other, constant)
+            _store(builder, _multiply_add(builder, _load(builder, first), by_one, line), place)
+        return context.get_dummy_value()
+
+    address, float_ = types.int64, types.float32
+    return types.void(address, address, float_, address, float_, float_, address), generate
 
 
 @intrinsic
@@ -325,6 +415,20 @@ def _multiply_add(builder: Any, one: Any, other: Any, sum_: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32"), [one, other, sum_])
 
 
+def _add_sums(builder: Any, sums: Any, start: Any, stop: Any, products: Callable[[Any], Any]) -> None:
+    """Add to sums[k], for k from start to stop, the sum of the line products(k)."""
+    fours = builder.add(start, builder.and_(builder.sub(stop, start), I64(-4)))
+    with cgutils.for_range_slice(builder, start, fours, I64(4), I64) as (k, _):
+        four = _sums_of_four(builder, [products(builder.add(k, I64(i))) for i in range(4)])
+        place = _at(builder, sums, k, QUAD, 4)
+        old = builder.load(place)
+        old.align = 4
+        builder.store(builder.fadd(old, four), place).align = 4
+    with cgutils.for_range_slice(builder, fours, stop, I64(1), I64) as (k, _):
+        place = _at(builder, sums, k, FLOAT, 4)
+        builder.store(builder.fadd(builder.load(place), _sum(builder, products(k))), place)
+
+
 def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
     """The sums of four lines, as one vector: neighbours are added up within quarters of lines, then the quarters."""
     quarters = [4 * (i // 4) for i in range(LANES)]
@@ -343,5 +447,5 @@ def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
 
 def _sum(builder: Any, line: Any) -> Any:
     kind = ir.FunctionType(FLOAT, [FLOAT, VECTOR])
-    reduce = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
-    return builder.call(reduce, [FLOAT(0), line], fastmath=["reassoc"])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
+    return builder.call(function, [FLOAT(0), line], fastmath=["reassoc"])

@@ -3,7 +3,7 @@
 A worker copies a band of an image, with the zeros around it, to where it stays in cache, and so that pixels a stride
 apart are neighbours. The input of kept entry k for pixel i of a row is then line offsets[k] + i: a convolution is a
 product whose inputs lie at offsets. The gradient of its inputs is such a product too: of one image for each phase of
-the stride, whose pixels are a stride apart.
+the stride, whose pixels are a stride apart. The lines that it meets, times an input, are the gradients of values.
 """
 
 from typing import Any
@@ -11,7 +11,18 @@ from typing import Any
 from llvmlite.binding import get_host_cpu_features
 
 from prunus.code.compiled import compiled
-from prunus.kernel.vectors import LINE, copy_lines, correlate, integer, multiply, number, put, taken, total, unpacked
+from prunus.kernel.vectors import (
+    LINE,
+    copy_lines,
+    differentiate,
+    integer,
+    moments,
+    multiply,
+    number,
+    put,
+    taken,
+    unpacked,
+)
 
 WIDE = 8 if get_host_cpu_features().get("avx512f") else 4  # pixels at a time: as many sums as registers hold
 
@@ -23,7 +34,6 @@ def convolution(pointer: Any) -> Any:
     (
         tiles,
         rows,
-        blocks,
         height,
         width,
         phases_down,
@@ -33,6 +43,7 @@ def convolution(pointer: Any) -> Any:
         memory_size,
         outputs,
         bias,
+        blocks,
         values,
         offsets,
         order,
@@ -80,66 +91,74 @@ def convolution(pointer: Any) -> Any:
                     i += some
 
 
-def window_gradient(pointer: Any) -> Any:
-    """Sums over lanes, pixels and tiles of gradients times what kept entries met, a row for each part of the work."""
-    numbers = unpacked(pointer, 26)
+def convolution_gradients(pointer: Any) -> Any:
+    """What `convolution` makes of the gradients of its outputs: those of inputs (tiles, rows, height, width, 16).
+
+    And those of values: sums over lanes, pixels and tiles of what an entry meets times an input, a row for each part.
+    """
+    numbers = unpacked(pointer, 29)
     image = numbers[:11]
     (
         tiles,
         rows,
-        blocks,
         height,
         width,
+        phases_down,
+        phases_right,
         band,
         memory,
         memory_size,
+        outputs,
+        originals,
         parts,
-        gradients,
         sums,
         sums_size,
         bias_place,
+        values,
         offsets,
         starts,
     ) = numbers[11:]
-    channels, high, wide, stride_down, stride_right, _, _, lines, columns, inputs, bands = image
-    down = stride_right * columns * LINE
+    channels, high, wide, _, _, _, _, _, columns, inputs, bands = image
+    down = columns * LINE
     while True:
         part = taken(pointer, 0)
         if part >= parts:
             break
         worker = memory + part * memory_size
-        held, own = worker + channels * lines * down, sums + part * sums_size * 4
-        tasks = tiles * bands
+        own, tasks = sums + part * sums_size * 4, tiles * bands
         for task in range(tasks * part // parts, tasks * (part + 1) // parts):
-            tile, first = task // bands, task % bands * band
-            _copy_band(worker, inputs + tile * channels * high * wide * LINE, first, image)
-            for j in range(first, min(first + band, height)):
-                i = 0
-                while i < width:
-                    some = _some(width - i)
-                    source = worker + (j - first) * stride_down * down + i * LINE
-                    for row in range(rows):
-                        place = gradients + (((tile * rows + row) * height + j) * width + i) * LINE
-                        copy_lines(held + row * WIDE * LINE, place, LINE, some)
-                        if bias_place >= 0:
-                            at = bias_place + row
-                            put(own, at, number(own, at) + total(held + row * WIDE * LINE, LINE, some))
-                    for block in range(blocks):
-                        begins = starts + 8 * rows * block
-                        for row in range(rows):
-                            start, stop = integer(begins, row), integer(begins, row + 1)
-                            if start == stop:
-                                continue
-                            line = (held + row * WIDE * LINE, 0, LINE)
+            tile, number_of_band = task // bands, task % bands
+            source_image, first = inputs + tile * channels * high * wide * LINE, number_of_band * band
+            _copy_band(worker, source_image, first, image)
+            if bias_place >= 0:
+                top, bottom = high * number_of_band // bands, high * (number_of_band + 1) // bands
+                for channel in range(channels):
+                    place, at = source_image + (channel * high + top) * wide * LINE, bias_place + channel
+                    sum_, _ = moments(place, place, 0.0, 0.0, (bottom - top) * wide)
+                    put(own, at, number(own, at) + sum_)
+            for phase in range(phases_down * phases_right):
+                y, x = phase // phases_right, phase % phases_right
+                across, until = -(-(width - x) // phases_right), min(first + band, -(-(height - y) // phases_down))
+                for row in range(rows):
+                    start, stop = integer(starts, phase * rows + row), integer(starts, phase * rows + row + 1)
+                    for j in range(first, until):
+                        i = 0
+                        while i < across:
+                            some = _some(across - i)
+                            source = worker + (j - first) * down + i * LINE
+                            pixel = (phases_down * j + y) * width + phases_right * i + x
+                            place = ((tile * rows + row) * height * width + pixel) * LINE
+                            out = (outputs + place, phases_right * LINE)
+                            others = (originals + place, phases_right * LINE)
                             if some == 8:
-                                correlate(1, 8, line, (source, 0), offsets, own, start, stop)
+                                differentiate(8, out, others, source, offsets, values, own, start, stop)
                             elif some == 4:
-                                correlate(1, 4, line, (source, 0), offsets, own, start, stop)
+                                differentiate(4, out, others, source, offsets, values, own, start, stop)
                             elif some == 2:
-                                correlate(1, 2, line, (source, 0), offsets, own, start, stop)
+                                differentiate(2, out, others, source, offsets, values, own, start, stop)
                             else:
-                                correlate(1, 1, line, (source, 0), offsets, own, start, stop)
-                    i += some
+                                differentiate(1, out, others, source, offsets, values, own, start, stop)
+                            i += some
 
 
 @compiled

@@ -54,31 +54,4 @@ class GivesLanes:
         return self.chain.to_lanes(output)
 
 
-class NormalisesLanes:
-    """A hook before a BatchNorm, for which lanes are as good as pixels, if all of them count."""
-
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Lanes with the last width and the lanes as one, or the batch where its last tile is not full."""
-        (lanes,) = inputs
-        if not self.chain.is_full:
-            return (self.chain.from_lanes(lanes),)
-        return (lanes.flatten(-2) if lanes.ndim > 3 else lanes,)
-
-
-class NormalisedLanes:
-    """The hook behind that BatchNorm."""
-
-    def __init__(self, chain: Chain) -> None:
-        self.chain = chain
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        """The lanes again."""
-        if not self.chain.is_full:
-            return self.chain.to_lanes(output)
-        return output.unflatten(-1, (-1, LANES)) if output.ndim > 3 else output
-
-
-HOOKS = (TakesLanes, GivesLanes, NormalisesLanes, NormalisedLanes)
+HOOKS = (TakesLanes, GivesLanes)

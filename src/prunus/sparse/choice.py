@@ -43,14 +43,15 @@ class Timing:
         return line if self.torch_sparse is None else f"{line}, torch.sparse {1e3 * self.torch_sparse:.3g} ms"
 
 
+@torch.random.fork_rng(devices=[])
 @torch.enable_grad()
 def fastest(
     model: nn.Module, layers: Mapping[str, Tensor], example: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Timing]]:
     """Those of `layers` with which the network is fastest, and how long each of them takes.
 
-    Networks are compared as wholes: with no sparse layer, with those that are faster by themselves, with those that are
-    where they need not turn batches into lanes and back, and with all.
+    Networks are compared as wholes, in the mode that `model` is in: with no sparse layer, with those that are faster by
+    themselves, with those that are where they need not turn batches into lanes and back, and with all.
     """
     shapes = _input_shapes(model, layers, example)
     timings = {name: _timed(model.get_submodule(name), layers[name], shapes[name]) for name in layers if name in shapes}
@@ -62,7 +63,7 @@ def fastest(
     for one in (alone, among, {name: layers[name] for name in timings}):
         if all(one.keys() != other.keys() for other in candidates):
             candidates.append(one)
-    networks = [_network(model, candidate) for candidate in candidates]
+    networks = [_network(model, candidate).train(model.training and len(example) > 1) for candidate in candidates]
     seconds = _medians([_step(network, example) for network in networks])
     return candidates[min(range(len(candidates)), key=seconds.__getitem__)], timings
 
@@ -114,7 +115,7 @@ def _on_lanes(layer: SparseLayer) -> SparseLayer:
 def _network(model: nn.Module, layers: Mapping[str, Tensor]) -> nn.Module:
     network = deepcopy(model)
     swap(network, layers)
-    return network.eval()
+    return network
 
 
 def _step(network: nn.Module, inputs: Tensor) -> Callable[[], None]:

@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Any
 
 from torch import fx, nn
-from torch.nn.modules.batchnorm import BatchNorm1d, BatchNorm2d
 
 from prunus.operators import plain_name
-from prunus.sparse.chain import HOOKS, Chain, GivesLanes, NormalisedLanes, NormalisesLanes, TakesLanes
+from prunus.sparse.chain import HOOKS, Chain, GivesLanes, TakesLanes
 from prunus.sparse.layers import SparseLayer
+from prunus.sparse.normalising import ON_LANES, normalise_batches, normalise_lanes
 from prunus.sparse.stacked import StackedSequential
 
 # fmt: off
@@ -41,10 +41,9 @@ def join(model: nn.Module) -> None:
         if isinstance(module, SparseLayer):
             if takes or gives:
                 module.chain, module.takes_lanes, module.gives_lanes = chain, takes, gives
-        elif isinstance(module, BatchNorm1d | BatchNorm2d):
+        elif type(module) in ON_LANES:
             if takes:
-                module.register_forward_pre_hook(NormalisesLanes(chain))
-                module.register_forward_hook(NormalisedLanes(chain))
+                normalise_lanes(module, chain)
         elif not _is_pointwise(module):
             if takes:
                 module.register_forward_pre_hook(TakesLanes(chain))
@@ -61,6 +60,7 @@ def part(model: nn.Module) -> None:
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
             for key in [key for key, hook in hooks.items() if isinstance(hook, HOOKS)]:
                 del hooks[key]
+        normalise_batches(module)
         if isinstance(module, SparseLayer):
             module.chain, module.takes_lanes, module.gives_lanes = None, False, False
         elif type(module) is StackedSequential:
@@ -98,7 +98,7 @@ class _Values:
         if node.op == "call_module" and len(node.all_input_nodes) == len(node.args) == 1 and not node.kwargs:
             module = self._model.get_submodule(str(node.target))
             called_again = self._calls[str(node.target)] > 1
-            if _is_pointwise(module) or (isinstance(module, BatchNorm1d | BatchNorm2d) and not called_again):
+            if _is_pointwise(module) or (type(module) in ON_LANES and not called_again):
                 self._join(node)
             elif called_again:
                 self._plain |= {node, *node.all_input_nodes}
