@@ -87,9 +87,9 @@ def test_a_file_says_its_network_and_its_zeros(prunus, trained):
     ("arguments", "words"),
     [
         (("lenet-3000-100", "--density", 0.1), ("unknown model", "did you mean 'lenet-300-100'?")),
-        (("lenet-300-100",), ("no weight of LeNet300 is zero: say the density",)),
+        (("lenet-300-100",), ("no weight of Sequential is zero: say the density",)),
         (("lenet-300-100", "--density", 0), ("density 0.0 is outside (0, 1]",)),
-        (("lenet-300-100", "--density", 0.1, "--scope", "erc"), ("unknown scope 'erc', did you mean 'erk'?",)),
+        (("lenet-300-100", "--density", 0.1, "--scope", "tensr"), ("unknown scope 'tensr', did you mean 'tensor'?",)),
         (("lenet-300-100", "--density", 0.1, "--batch", 0), ("batch 0",)),
         (("lenet-300-100", "--density", 0.1, "--batch", 9999, "--data", "digits"), ("batch 9999 is larger",)),
         (("lenet-300-100", "--density", 0.1, "--rounds", 1), ("1 rounds",)),

@@ -136,7 +136,7 @@ def test_masks_that_are_none(prunus, steps):
         "text": ("text.safetensors is not a mask file",),
         "weights": ("weights.safetensors is not a mask file",),
         "shapes": ("fc1.weight", "(500, 64)", "(300, 64)"),
-        "names": ("fc9.weight", "not in LeNet300"),
+        "names": ("fc9.weight", "not in Sequential"),
         "gone": ("gone.safetensors", "No such file"),
     }.items():
         refused(prunus("connect", *SHORT, "--at", 4, "--mask", f"{name}.safetensors"), *words)

@@ -261,7 +261,7 @@ def test_a_start_of_other_inputs_is_no_smaller_network(made, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"task": Task.of("lenet-300-100", "digits")}, "LeNet300 has no BatchNorm scales"),
+        ({"task": Task.of("lenet-300-100", "digits")}, "Sequential has no BatchNorm scales"),
         ({"density": 0.0}, "density 0.0 is outside"),
         ({"window": 1}, "a window has two masks at least"),
         ({"strength": -1.0}, "strength -1.0 of the penalty is negative"),

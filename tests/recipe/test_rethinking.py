@@ -180,7 +180,7 @@ def test_the_same_budget_is_paid_for_in_epochs_or_steps(long, saving):
         ({"density": 1.5}, "density 1.5 is outside"),
         ({"strength": -0.1}, "strength -0.1 of the penalty is negative"),
         ({"seeds": ()}, "at least one seed"),
-        ({"task": Task.of("lenet-300-100", "digits")}, "LeNet300 has no BatchNorm scales"),
+        ({"task": Task.of("lenet-300-100", "digits")}, "Sequential has no BatchNorm scales"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(changes, sentence, steps):

@@ -14,7 +14,7 @@ from prunus.construction.written import START, read_parts, write_parts
 from prunus.errors import FormatError, PrunusError, unknown
 from prunus.models.conv import Conv
 from prunus.models.fully_connected import FullyConnected500
-from prunus.models.lenet import LeNet5, LeNet300
+from prunus.models.lenet import LeNet5, lenet_300_100
 from prunus.models.resnet import ResNet
 from prunus.models.vgg import VGG
 
@@ -32,7 +32,7 @@ class _Network:
 
 
 _NETWORKS = {
-    "lenet-300-100": _Network(LeNet300, _GREY, 1),
+    "lenet-300-100": _Network(lenet_300_100, _GREY, 1),
     "lenet-5": _Network(LeNet5, _GREY, 4),
     "fc-500": _Network(FullyConnected500, _GREY, 1),
     **{f"conv-{depth}": _Network(partial(Conv, depth), _COLOUR, 2 ** (depth // 2)) for depth in (2, 4, 6, 8)},
