@@ -2,14 +2,14 @@
 
     python benchmarks/sparse_training.py steps [--rounds 40] [--threads 2]
     python benchmarks/sparse_training.py search --store STORE [--model lenet-300-100] [--steps 2000] [--rounds 16]
-        [--below 0.4]
+        [--keep 0.8] [--below 0.4]
     python benchmarks/sparse_training.py gradual [--steps 3000] [--density 0.05] [--below 0.4] [--seeds 3]
 
 `steps`: a step (forward, backward, SGD with momentum, batch 128) of LeNet-300-100, of 784-1024-1024-10 and of
 ResNet-20, dense, held under a mask, and with the layers that `prunus.sparsify` finds faster sparse; masks of densities
 by ERK (Evci et al. 2020); in random order, ratios to the dense step taken within a round; medians and quartiles.
-`search`: iterative magnitude pruning to 0.8^ROUNDS with every network trained under a mask, and the same with layers of
-at most the density BELOW trained sparse; one process of one thread, and a new folder STORE; seconds of the processor
+`search`: iterative magnitude pruning to KEEP^ROUNDS with every network trained under a mask, and the same with layers
+of at most the density BELOW trained sparse; one process of one thread, and a new folder STORE; seconds of the processor
 and what is right on the test part; in all, and of the rounds with at most half of the weights.
 `gradual`: 784-1024-1024-10 on MNIST, pruned along a cubic schedule in the first half of a run to DENSITY, held under a
 mask, with layers of at most BELOW sparse, and with those that are found faster; one thread; seconds of the processor
@@ -70,6 +70,7 @@ def main() -> None:
     second.add_argument("--data", default="mnist")
     second.add_argument("--steps", type=int, default=2000)
     second.add_argument("--rounds", type=int, default=16)
+    second.add_argument("--keep", type=float, default=0.8)
     second.add_argument("--below", type=float, default=0.4)
     third = verbs.add_parser("gradual")
     third.add_argument("--steps", type=int, default=3000)
@@ -165,9 +166,7 @@ def search(options: argparse.Namespace) -> None:
     settings = replace(ticket_settings(options.model), steps=options.steps, epochs=None)
     ways: dict[str, dict[str, object]] = {}
     for name, below in (("masked", 0.0), ("sparse", options.below)):
-        hunt = replace(
-            usual_hunt(task, replace(settings, sparse_below=below), rounds=options.rounds, keep=0.8), seeds=(0,)
-        )
+        hunt = usual_hunt(task, replace(settings, sparse_below=below), rounds=options.rounds, keep=options.keep)
         seconds: dict[str, float] = {}
         rounds = hunt_tickets(hunt, Store(options.store / name), timed(seconds))
         ways[name] = {
@@ -178,7 +177,7 @@ def search(options: argparse.Namespace) -> None:
         }
     ratio = ways["sparse"]["seconds"] / ways["masked"]["seconds"]  # type: ignore[operator]
     late = seconds_of_late(ways["sparse"]) / seconds_of_late(ways["masked"])
-    about = {name: getattr(options, name) for name in ("model", "data", "steps", "rounds", "below")}
+    about = {name: getattr(options, name) for name in ("model", "data", "steps", "rounds", "keep", "below")}
     keep(
         f"sparse-training-search-{options.model.rpartition(':')[2]}",
         {**about, "ratio": ratio, "ratio at most half": late, **ways},
