@@ -185,6 +185,12 @@ def count(density: float, total: int) -> int:
     return floor(density * total + 0.5)
 
 
+def check_density(density: float) -> None:
+    """Raise `PrunusError` for a density outside (0, 1]."""
+    if not 0 < density <= 1:
+        raise PrunusError(f"density {density} is outside (0, 1].")
+
+
 def _within(score: Tensor, density: float) -> Tensor:
     return keep_largest([score], count(density, score.numel()))[0]
 

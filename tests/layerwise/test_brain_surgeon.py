@@ -125,5 +125,7 @@ def test_refusals():
         l_obs(weights, {"v": torch.eye(3)}, 0.5)
     with pytest.raises(PrunusError, match="w: its inputs depend on each other"):
         l_obs(weights, {"w": torch.ones(3, 3)}, 0.5, damping=0)
+    with pytest.raises(PrunusError, match="too large to be precise"):
+        obs(weights, torch.full((6, 6), torch.inf), 0.5)
     with pytest.raises(PrunusError, match="damping -1 is negative"):
         l_obs(weights, {"w": torch.eye(3)}, 0.5, damping=-1)

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from prunus import scope as scopes
 from prunus.errors import PrunusError
 from prunus.layerwise.elimination import compensated, costs
-from prunus.layerwise.problems import check_density, measured, values
+from prunus.layerwise.problems import measured
 from prunus.mask import Mask
 from prunus.scope import Scope
-from prunus.tree import Tree
+from prunus.tree import Tree, plain_weights
 
 
 @torch.no_grad()
@@ -31,8 +31,8 @@ def obs(
 
     Raises `PrunusError` for a density outside (0, 1], and an inverse of another size.
     """
-    check_density(density)
-    own = values(model)
+    scopes.check_density(density)
+    own = plain_weights(model)
     flat = torch.cat([weight.reshape(-1) for weight in own.values()]).to(inverse)
     if inverse.shape != (len(flat), len(flat)):
         raise PrunusError(f"the inverse Hessian is {tuple(inverse.shape)}, for {len(flat)} weights.")
@@ -64,8 +64,8 @@ def l_obs(
     Raises `PrunusError` for a density outside (0, 1], grams that do not fit, and inputs that depend on each other where
     `damping` is 0.
     """
-    check_density(density)
-    own = values(model)
+    scopes.check_density(density)
+    own = plain_weights(model)
     worth, inverses = dict[str, Tensor](), dict[str, list[Tensor]]()
     layers = {name: (weight, parts) for name, weight, parts in measured(own, grams)}
     for name, (weight, parts) in layers.items():

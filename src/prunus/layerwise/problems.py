@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from prunus.errors import PrunusError
-from prunus.tree import Tree, weights
+from prunus.tree import Tree
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,6 @@ def problems(name: str, weight: Tensor, gram: Tensor) -> list[Problem]:
     return [Problem(some, each.to(some), name) for some, each in zip(rows, grams, strict=True)]
 
 
-def values(model: nn.Module | Tree) -> dict[str, Tensor]:
-    """The prunable weights of `model`, without gradients, or the tensors given for it."""
-    own: Tree = weights(model) if isinstance(model, nn.Module) else model
-    return {name: weight.detach() for name, weight in own.items()}
-
-
 def measured(own: Tree, grams: Tree) -> Iterator[tuple[str, Tensor, list[Problem]]]:
     """(name, weight, problems) of every layer with a gram, in the weights' order."""
     absent = [name for name in grams if name not in own]
@@ -54,9 +48,3 @@ def measured(own: Tree, grams: Tree) -> Iterator[tuple[str, Tensor, list[Problem
     for name, weight in own.items():
         if name in grams:
             yield name, weight, problems(name, weight, grams[name])
-
-
-def check_density(density: float) -> None:
-    """Raise `PrunusError` for a density outside (0, 1]."""
-    if not 0 < density <= 1:
-        raise PrunusError(f"density {density} is outside (0, 1].")

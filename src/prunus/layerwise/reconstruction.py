@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from prunus.layerwise.elimination import compensated
-from prunus.layerwise.problems import measured, values
+from prunus.layerwise.problems import measured
 from prunus.mask import Mask
-from prunus.tree import Tree, zipped
+from prunus.tree import Tree, plain_weights, zipped
 
 
 @torch.no_grad()
@@ -24,7 +24,7 @@ def reconstruct(model: nn.Module | Tree, mask: Mask, grams: Tree, *, damping: fl
 
     Raises `PrunusError` for a mask or grams that do not fit, and inputs that depend on each other where `damping` is 0.
     """
-    own = values(model)
+    own = plain_weights(model)
     moved = mask.apply(own)
     for name, weight, parts in measured(own, {n: gram for n, gram in grams.items() if n in mask}):
         alive = mask[name].to(weight.device).flatten(1).chunk(len(parts))
@@ -40,7 +40,7 @@ def layer_errors(model: nn.Module | Tree, changed: Tree, grams: Tree) -> dict[st
 
     0 / 0 is NaN: a layer that reads or gives nothing.
     """
-    own = values(model)
+    own = plain_weights(model)
     errors = {}
     for name, weight, parts in measured(own, grams):
         _, (_, after) = next(zipped({name: weight}, {name: changed[name]}))
