@@ -1,6 +1,6 @@
 """What layers read: norms and inner products of their inputs, streamed over batches in double precision."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -33,20 +33,25 @@ def input_norms(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]
 
 
 @torch.no_grad()
-def input_grams(model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+def input_grams(model: nn.Module, batches: Iterable[Batch], names: Collection[str] | None = None) -> dict[str, Tensor]:
     """X^T X of the inputs X (rows and places, columns) of the weights of Linear and Conv2d layers, (columns, columns).
 
     Columns are a weight's entries behind the first dimension, flattened; with groups it is (groups, columns, columns).
-    Otherwise as `input_norms`.
+    With `names`, of those weights alone. Otherwise as `input_norms`.
     Cost: columns^2 a row, which for a convolution is one a place; memory columns^2 a layer.
     """
-    sums = _streamed(model, batches, lambda inputs: inputs.mT @ inputs)
+    sums = _streamed(model, batches, lambda inputs: inputs.mT @ inputs, names)
     return {name: total[0] if len(total) == 1 else total for name, total in sums.items()}
 
 
-def _streamed(model: nn.Module, batches: Iterable[Batch], summed: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+def _streamed(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    summed: Callable[[Tensor], Tensor],
+    only: Collection[str] | None = None,
+) -> dict[str, Tensor]:
     """Sums over the inputs (groups, rows, columns) of every weight of a layer that runs, in the weights' order."""
-    names = {id(weight): name for name, weight in weights(model).items()}
+    names = {id(weight): name for name, weight in weights(model).items() if only is None or name in only}
     sums: dict[str, Tensor] = {}
 
     def note(layer: Any, args: tuple[Tensor, ...]) -> None:

@@ -171,9 +171,16 @@ def test_residual_networks_have_rules():
         (nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)), (4,), "no rule for LayerNorm at '1'"),
         (nn.Sequential(nn.Linear(4, 4), nn.Softmax(1)), (4,), "no rule for Softmax at '1'"),
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)), (4,), "BatchNorm1d at '1'"),
+        (nn.MultiheadAttention(4, 1), (4,), "cannot be swept: it cannot be traced"),
         (nn.Conv2d(2, 3, 1), (2, 4, 4), r"outputs \(batch, outputs\), found \(7, 3, 4, 4\)"),
     ],
 )
 def test_what_has_no_rule_is_named(network, shape, words):
     with pytest.raises(PrunusError, match=words):
         hessian_diagonals(network.double(), [of.rows(*shape)], lambda o, _: o.sum())
+
+
+def test_embeddings_have_no_rule():
+    network = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(6, 2))
+    with pytest.raises(PrunusError, match="no rule for Embedding at '0'"):
+        hessian_diagonals(network, [(torch.tensor([[0, 1]]), torch.tensor([1]))])

@@ -16,7 +16,9 @@ def hessian_vector_product(
     """H v: the Hessian of the mean loss over all rows, in the prunable weights, times `vector`, in evaluation mode.
 
     `vector` has the weights' names and shapes. Two backward passes a batch, by differentiating g . v: exact.
-    Source: Pearlmutter 1994, "Fast exact multiplication by the Hessian". Raises as `prunus.evidence.gradients` does.
+    Source: Pearlmutter 1994, "Fast exact multiplication by the Hessian".
+
+    Raises as `prunus.evidence.gradients` does.
     """
     own = weights(model)
     directions = [direction for _, (_, direction) in zipped(own, vector)]
@@ -40,7 +42,9 @@ def hutchinson_diagonals(
     `samples` vectors are drawn anew for each batch. An entry's variance is the sum of its row's squared off-diagonals,
     divided by the number drawn. Any network that can be differentiated twice.
     Cost: `samples` + 1 backward passes a batch.
-    Source: Hutchinson 1990; Bekas, Kokiopoulou & Saad 2007. Raises as `hessian_vector_product` does.
+    Source: Hutchinson 1990; Bekas, Kokiopoulou & Saad 2007.
+
+    Raises as `hessian_vector_product` does.
     """
     if samples < 1:
         raise PrunusError(f"samples {samples}: the estimate needs at least 1.")

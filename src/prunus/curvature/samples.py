@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, jacrev, vmap
 from prunus.batches import Batch, Loss, averaged
 from prunus.errors import PrunusError
 from prunus.modes import mode
-from prunus.tree import unwrapped, weights
+from prunus.tree import plain_weights, unwrapped
 
 AT_ONCE = 1 << 25  # derivatives of single samples held together
 LARGEST = 1 << 29  # entries of a matrix over all weights: 4 GiB
@@ -22,10 +22,11 @@ def squared_gradients(
     """The mean over all rows of the squared gradient of that row's loss: the diagonal of the empirical Fisher.
 
     In evaluation mode. The network must run under `torch.func.vmap`.
-    Cost: a backward pass, in which weights' gradients of `AT_ONCE` entries are held together. Raises as
-    `prunus.evidence.gradients` does.
+    Cost: a backward pass, in which weights' gradients of `AT_ONCE` entries are held together.
+
+    Raises as `prunus.evidence.gradients` does.
     """
-    own = {name: weight.detach() for name, weight in weights(model).items()}
+    own = plain_weights(model)
     network = unwrapped(model)
 
     def of_one(values: dict[str, Tensor], row: Tensor, label: Tensor) -> Tensor:
@@ -55,15 +56,15 @@ def inverse_hessian(
     The n prunable weights come in their order, flattened. The matrix is the mean over rows of X X^T with X = (d outputs
     / d w) S^(1/2), where S is the Hessian of a row's loss in its outputs; the inverse starts as I / `damping` and takes
     in one batch of columns X after the other by Woodbury's identity. For squared errors this is the Hessian of Hassibi
-    & Stork 1993, who take in sample by sample. `loss` is convex in the outputs, which are (batch,
-    outputs).
+    & Stork 1993, who take in sample by sample. `loss` is convex in the outputs, which are (batch, outputs).
 
-    Cost: n^2 a column; memory n^2. Raises `PrunusError` for damping that is not positive, without batches, and above
-    `LARGEST` entries.
+    Cost: n^2 a column; memory n^2.
+
+    Raises `PrunusError` for damping that is not positive, without batches, and above `LARGEST` entries.
     """
     if not damping > 0:
         raise PrunusError(f"damping {damping} is not positive.")
-    own = {name: weight.detach() for name, weight in weights(model).items()}
+    own = plain_weights(model)
     size = sum(weight.numel() for weight in own.values())
     if size * size > LARGEST:
         raise PrunusError(

@@ -35,9 +35,10 @@ def hessian_diagonals(
     for a convex loss.
 
     Cost: two forward passes and a backward one.
-    Source: LeCun, Denker & Solla 1990, "Optimal brain damage", section 2. Raises `PrunusError` at the first operator
-    without a rule (attention, LayerNorm, ...: take `hutchinson_diagonals`), for outputs that are not (batch, outputs),
-    and as `prunus.evidence.gradients` does.
+    Source: LeCun, Denker & Solla 1990, "Optimal brain damage", section 2.
+
+    Raises `PrunusError` at the first operator without a rule (attention, LayerNorm, ...: take `hutchinson_diagonals`),
+    for outputs that are not (batch, outputs), and as `prunus.evidence.gradients` does.
     """
     network, own = unwrapped(model), weights(model)
     if type(network) in LAYERS:
@@ -75,7 +76,7 @@ class _Sweep(fx.Interpreter):
 
     def diagonals(self, inputs: Tensor, labels: Tensor, loss: Loss) -> dict[str, Tensor]:
         """Second derivatives by the weights, of the loss of a batch."""
-        outputs = self.run(inputs.detach().clone().requires_grad_())
+        outputs = self.run(inputs.detach().clone().requires_grad_(inputs.is_floating_point()))
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise PrunusError(

@@ -4,7 +4,8 @@ Weights and a measurement of the inputs in, weights and a mask out: `(weights, m
 """
 
 from prunus.layerwise.brain_surgeon import l_obs, obs
+from prunus.layerwise.in_order import in_order
 from prunus.layerwise.reconstruction import layer_errors, reconstruct
 from prunus.layerwise.sparsegpt import sparsegpt
 
-__all__ = ["l_obs", "layer_errors", "obs", "reconstruct", "sparsegpt"]
+__all__ = ["in_order", "l_obs", "layer_errors", "obs", "reconstruct", "sparsegpt"]

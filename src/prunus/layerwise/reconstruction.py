@@ -35,10 +35,9 @@ def reconstruct(model: nn.Module | Tree, mask: Mask, grams: Tree, *, damping: fl
 
 @torch.no_grad()
 def layer_errors(model: nn.Module | Tree, changed: Tree, grams: Tree) -> dict[str, float]:
-    """||(W - V) X||^2 / ||W X||^2 of each layer with a gram, V its `changed` weights: 0 for none, 1 for a layer of
-    zeros.
+    """||(W - V) X||^2 / ||W X||^2 of each layer with a gram, V its `changed` weights.
 
-    0 / 0 is NaN: a layer that reads or gives nothing.
+    0 is no change, 1 a layer of zeros; 0 / 0 is NaN: a layer that reads or gives nothing.
     """
     own = plain_weights(model)
     errors = {}

@@ -10,7 +10,8 @@ def wanda(weights: Tree, input_norms: Tree) -> dict[str, Tensor]:
     """|w| times the norm of the input that it multiplies: Wanda, magnitude that knows the scale of the inputs.
 
     Inputs of large models differ in scale by orders of magnitude, and a small weight on a large input matters: s_ij =
-    |w_ij| ||x_j||, the square root of the layer error that zeroing w_ij alone causes.
+    |w_ij| ||x_j||, the square root of the layer error that zeroing w_ij alone causes. Give `prune` the weights that
+    have norms, {name: weight}: embeddings have none.
 
     Source: Sun et al. 2024, "A simple and effective pruning approach for large language models", equation 1, compared
     within each output: `scope=scope.row`, or `n_of_m`.
