@@ -1,17 +1,29 @@
 """What a score may ask for beyond the weights, measured over batches of data."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from prunus.batches import Batch, Loss, averaged, check_finite
+from prunus.curvature import hessian_diagonals, hessian_vector_product, hutchinson_diagonals, squared_gradients
 from prunus.errors import PrunusError
+from prunus.inputs import input_grams, input_norms
 from prunus.modes import mode
-from prunus.tree import Tree, unwrapped, weights
+from prunus.tree import unwrapped, weights
 
-Batch = tuple[Tensor, Tensor]
-Loss = Callable[[Tensor, Tensor], Tensor]
+__all__ = [
+    "flows",
+    "gradients",
+    "hessian_diagonals",
+    "hessian_gradients",
+    "hutchinson_diagonals",
+    "input_grams",
+    "input_norms",
+    "of_each_class",
+    "squared_gradients",
+]
 
 
 def gradients(
@@ -22,7 +34,14 @@ def gradients(
     `batches` yields (inputs, labels), and `loss` is a mean over the rows of a batch. The model's own `.grad` fields and
     all modes are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
     """
-    return _mean(model, batches, lambda outputs, labels, own: _slopes(loss(outputs, labels), own))
+    own = weights(model)
+
+    def measure(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        with torch.enable_grad():
+            found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
+        return dict(zip(own, found, strict=True))
+
+    return averaged(measure, model, batches, "gradient")
 
 
 def hessian_gradients(
@@ -34,21 +53,15 @@ def hessian_gradients(
 ) -> dict[str, Tensor]:
     """H g: the Hessian of the mean loss over all rows of `batches` times its gradient, for each prunable weight.
 
-    Outputs are divided by `temperature` first: the authors of GraSP (Wang et al. 2020) soften their logits so. H g is
-    computed exactly, as the gradient of g times g held fixed. All else is as in `gradients`.
+    Outputs are divided by `temperature` first: the authors of GraSP (Wang et al. 2020) soften their logits so. All else
+    is as in `gradients` and `prunus.curvature.hessian_vector_product`.
     """
     batches = list(batches)
 
     def softened(outputs: Tensor, labels: Tensor) -> Tensor:
         return loss(outputs / temperature, labels)
 
-    fixed = gradients(model, batches, softened)
-
-    def products(outputs: Tensor, labels: Tensor, own: Tree) -> tuple[Tensor, ...]:
-        slopes = _slopes(softened(outputs, labels), own, create_graph=True)
-        return _slopes(sum((g * fixed[name]).sum() for name, g in zip(own, slopes, strict=True)), own)  # type: ignore[arg-type]
-
-    return _mean(model, batches, products)
+    return hessian_vector_product(model, gradients(model, batches, softened), batches, softened)
 
 
 def flows(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
@@ -75,8 +88,9 @@ def flows(model: nn.Module, example: Tensor) -> dict[str, Tensor]:
     own = {name: positive[name].requires_grad_() for name in weights(network)}
     with mode(network, training=False), torch.enable_grad():
         outputs = functional_call(network, positive, (torch.ones_like(example, dtype=torch.float64),))
-        found = dict(zip(own, _slopes(outputs.sum(), own), strict=True))
-    _check_finite(found, "flow")
+        slopes = torch.autograd.grad(outputs.sum(), list(own.values()), materialize_grads=True)
+    found = dict(zip(own, slopes, strict=True))
+    check_finite(found, "flow")
     return found
 
 
@@ -102,32 +116,3 @@ def of_each_class(batches: Iterable[Batch], count: int, classes: int) -> Batch:
             raise PrunusError(f"class {label} has {len(rows)} rows, fewer than {count}.")
     chosen = torch.stack([row for rows in found for row in rows])
     return chosen, torch.arange(classes, device=chosen.device).repeat_interleave(count)
-
-
-def _mean(
-    model: nn.Module, batches: Iterable[Batch], measure: Callable[[Tensor, Tensor, Tree], Iterable[Tensor]]
-) -> dict[str, Tensor]:
-    """The mean over all rows of what `measure` says of each batch's outputs and labels, for each prunable weight."""
-    own = weights(model)
-    sums = {name: torch.zeros_like(weight) for name, weight in own.items()}
-    count = 0
-    with mode(model, training=False), torch.enable_grad():
-        for inputs, labels in batches:
-            found = measure(model(inputs), labels, own)
-            for total, part in zip(sums.values(), found, strict=True):
-                total.add_(part.detach(), alpha=len(labels))
-            count += len(labels)
-    if not count:
-        raise PrunusError("gradients need at least one batch.")
-    _check_finite(sums, "gradient")
-    return {name: total / count for name, total in sums.items()}
-
-
-def _slopes(value: Tensor, own: Tree, *, create_graph: bool = False) -> tuple[Tensor, ...]:
-    return torch.autograd.grad(value, list(own.values()), create_graph=create_graph, materialize_grads=True)
-
-
-def _check_finite(found: Tree, what: str) -> None:
-    for name, value in found.items():
-        if not torch.isfinite(value).all():
-            raise PrunusError(f"{name}: the {what} holds NaN or infinity.")

@@ -58,7 +58,9 @@ def evidence(network):
     flipped = {name: w.detach().flip(-1) for name, w in weights(network).items()}
     return {
         "initial": {name: w.detach().flip(0) for name, w in weights(network).items()},
-        **dict.fromkeys(("gradients", "momenta", "hessian_gradients", "flows"), flipped),
+        **dict.fromkeys(("gradients", "momenta", "hessian_gradients", "hessian_diagonals", "flows"), flipped),
+        "squared_gradients": {name: w.square() for name, w in flipped.items()},
+        "input_norms": {name: w.detach()[:1].abs() for name, w in weights(network).items()},
         "generator": torch.Generator().manual_seed(1),
     }
 

@@ -7,16 +7,14 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from prunus import parts
 from prunus import scope as scopes
-from prunus.data import Data
 from prunus.errors import PrunusError
-from prunus.evidence import flows, gradients, hessian_gradients, of_each_class
 from prunus.laboratory.task import Task, check_code
 from prunus.mask import Mask
+from prunus.measures import MEASURES, measured
 from prunus.pattern import Pattern
 from prunus.pruning import Score, iterate, prune
 from prunus.schedule import rounds
@@ -27,9 +25,6 @@ from prunus.store import Bench, Outcome, Piece
 from prunus.ticket.find import everything, kept_atoms, next_density, next_scope
 from prunus.ticket.noise import generator_for, quiet
 from prunus.tree import prunable
-
-MEASURED = frozenset({"gradients", "hessian_gradients", "flows"})
-"""What `measured` can measure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +62,7 @@ class Pruned:
         density, scope = self._share(bench, kept_atoms(within, pattern), pattern)
         needs = signature(score).parameters
         evidence = self._evidence(bench, needs)
-        if MEASURED & needs.keys():
+        if MEASURES.keys() & needs.keys():
             evidence |= measured(needs, self._network(trained), self.task.read())
         return prune(prunable(trained.weights), score, density, pattern=pattern, scope=scope, within=within, **evidence)
 
@@ -124,22 +119,6 @@ class Iterated(Pruned):
             within=within,
             **self._evidence(bench, needs),
         )
-
-
-def measured(needs: Collection[str], model: nn.Module, data: Data) -> dict[str, Any]:
-    """What a score `needs` that is measured on a network and the training part of `data`, by name.
-
-    Gradients are means over the first 4,096 rows, Hessian products over the first 25 of each class.
-    """
-    found: dict[str, Any] = {}
-    if "gradients" in needs:
-        found["gradients"] = gradients(model, data.train.batches(256, most=16))
-    if "hessian_gradients" in needs:
-        batches = data.train.batches(256, most=len(data.train))
-        found["hessian_gradients"] = hessian_gradients(model, [of_each_class(batches, 25, len(data.classes))])
-    if "flows" in needs:
-        found["flows"] = flows(model, torch.empty(1, *data.input_shape))
-    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,9 @@ A score is any function whose first parameter is `weights` and whose other param
 needs (`initial`, `gradients`, `generator`, ...); `prunus.prune` passes them by name. Nothing is registered.
 """
 
+from prunus.score.activation import wanda
 from prunus.score.chance import chance
+from prunus.score.curvature import fisher, obd
 from prunus.score.flow import synflow
 from prunus.score.gradient import gradient, grasp, momentum, taylor
 from prunus.score.magnitude import (
@@ -24,6 +26,7 @@ from prunus.score.magnitude import (
 
 __all__ = [
     "chance",
+    "fisher",
     "gradient",
     "grasp",
     "large_final_different_sign",
@@ -36,9 +39,11 @@ __all__ = [
     "magnitude_increase_same_sign",
     "momentum",
     "movement",
+    "obd",
     "small_final",
     "small_initial",
     "small_initial_small_final",
     "synflow",
     "taylor",
+    "wanda",
 ]

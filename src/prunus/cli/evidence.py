@@ -1,0 +1,38 @@
+"""What a score or a method asks for, as far as options of a verb give it."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+
+def check_data(needs: Collection[str], mover: str | None) -> None:
+    """Raise `PrunusError` if what the score `needs`, or what moves weights, would be measured on data."""
+    from prunus.errors import PrunusError
+    from prunus.measures import MEASURES
+
+    if mover:
+        raise PrunusError(f"{mover} needs what layers read: give --data.")
+    if wanted := [name.replace("_", " ") for name in MEASURES if name in needs]:
+        raise PrunusError(f"this score needs {' and '.join(wanted)}: give --data.")
+
+
+def evidence(needs: Collection[str], network: Any, initial: Path | None, seed: int) -> dict[str, Any]:
+    """What of `needs` is the same in every round: a generator, and the weights before training."""
+    import torch
+
+    from prunus.checkpoint import read_weights
+    from prunus.errors import PrunusError
+    from prunus.tree import weights
+
+    found: dict[str, Any] = {}
+    if "generator" in needs:
+        found["generator"] = torch.Generator().manual_seed(seed)
+    if "initial" in needs:
+        if initial is None:
+            raise PrunusError("this score needs the weights before training: give --initial.")
+        before = read_weights(initial)
+        missing = [name for name in weights(network) if name not in before]
+        if missing:
+            raise PrunusError(f"{initial} does not hold {', '.join(missing[:3])}.")
+        found["initial"] = {name: before[name] for name in weights(network)}
+    return found

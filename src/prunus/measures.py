@@ -1,0 +1,50 @@
+"""What scores and methods need, by name, measured on the training part of a data set."""
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunus.batches import Batch
+from prunus.curvature import inverse_hessian
+from prunus.data import Data
+from prunus.evidence import (
+    flows,
+    gradients,
+    hessian_diagonals,
+    hessian_gradients,
+    input_grams,
+    input_norms,
+    of_each_class,
+    squared_gradients,
+)
+
+
+def measured(needs: Collection[str], model: nn.Module, data: Data) -> dict[str, Any]:
+    """What of `needs` is in `MEASURES`, by name."""
+    return {name: measure(model, data) for name, measure in MEASURES.items() if name in needs}
+
+
+def _over_rows(measure: Callable[[nn.Module, Iterable[Batch]], Any]) -> Callable[[nn.Module, Data], Any]:
+    """`measure` over the first 4,096 rows."""
+    return lambda model, data: measure(model, data.train.batches(256, most=16))
+
+
+def _over_classes(model: nn.Module, data: Data) -> Any:
+    """Hessian products over the first 25 rows of each class."""
+    rows = data.train.batches(256, most=len(data.train))
+    return hessian_gradients(model, [of_each_class(rows, 25, len(data.classes))])
+
+
+MEASURES: dict[str, Callable[[nn.Module, Data], Any]] = {
+    "gradients": _over_rows(gradients),
+    "squared_gradients": _over_rows(squared_gradients),
+    "hessian_gradients": _over_classes,
+    "hessian_diagonals": _over_rows(hessian_diagonals),
+    "flows": lambda model, data: flows(model, torch.empty(1, *data.input_shape)),
+    "input_norms": _over_rows(input_norms),
+    "grams": _over_rows(input_grams),
+    "inverse": _over_rows(inverse_hessian),
+}
+"""How it is measured what scores and methods ask for."""
