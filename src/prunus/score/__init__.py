@@ -20,6 +20,7 @@ from prunus.score.magnitude import (
     small_initial,
     small_initial_small_final,
 )
+from prunus.score.units import relevance
 
 __all__ = [
     "chance",
@@ -33,6 +34,7 @@ __all__ = [
     "magnitude_increase_different_sign",
     "magnitude_increase_same_sign",
     "movement",
+    "relevance",
     "small_final",
     "small_initial",
     "small_initial_small_final",

@@ -13,10 +13,10 @@ from prunus.tree import Tree, detached
 def check_score(score: Callable[..., Tree], **evidence: Any) -> None:
     """Run `score` on matrices, convolutions, half precision, channels-last, constant and empty tensors.
 
-    It must return finite-or-infinite (never NaN) scores under the weights' names and shapes, leave its inputs
-    alone, give the same answer twice, and not depend on memory layout. `initial`, `gradients` and `generator`
-    are provided; any other evidence that the score needs is passed in `evidence`, fit for weights of the
-    names and shapes in `prunus.testing.score.examples()`.
+    It must return finite-or-infinite (never NaN) scores under the weights' names and shapes, leave its inputs alone,
+    give the same answer twice, and not depend on memory layout. `initial`, `gradients`, `variances` and `generator` are
+    provided; any other evidence that the score needs is passed in `evidence`, fit for weights of the names and shapes
+    in `prunus.testing.score.examples()`.
     """
     for title, weights in examples().items():
         provided = _evidence(weights) | evidence
@@ -56,6 +56,7 @@ def _evidence(weights: Tree) -> dict[str, Any]:
     return {
         "initial": {name: (w * 0.5).flip(0) for name, w in weights.items()},
         "gradients": {name: w.flip(-1) - 0.25 for name, w in weights.items()},
+        "variances": {name: torch.arange(w.shape[1]) / 4 for name, w in weights.items()},
         "generator": torch.Generator().manual_seed(0),
     }
 
