@@ -23,7 +23,7 @@ def correlated(rows=200, columns=6, seed=0):
 def test_the_score_of_a_component_is_what_removing_it_changes():
     """Oracle: the mean squared change of W u on the data, by projecting the data itself."""
     model, inputs = nn.Linear(6, 4).double(), correlated()
-    network, variances = in_components(model, ["weight"], inputs.split(70))
+    network, variances = in_components(model, ["weight"], [(part, None) for part in inputs.split(70)])
     with torch.no_grad():
         torch.testing.assert_close(network(inputs), model(inputs), atol=1e-12, rtol=1e-12)
         weight = network.reader.weight.detach()
@@ -42,7 +42,7 @@ def test_what_is_kept_is_the_best_choice_of_components():
     from itertools import combinations
 
     model, inputs = nn.Linear(6, 2).double(), correlated(seed=3)
-    network, variances = in_components(model, ["weight"], [inputs])
+    network, variances = in_components(model, ["weight"], [(inputs, None)])
     mask = prune(
         {"reader.weight": network.reader.weight.detach()}, component, 0.5, pattern=channel(1), variances=variances
     )
@@ -60,7 +60,7 @@ def test_components_are_really_gone():
     shape = (8, 2, 8, 8)
     inputs = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    network, variances = in_components(model, ["4.weight", "8.weight", "10.weight"], [inputs])
+    network, variances = in_components(model, ["4.weight", "8.weight", "10.weight"], [(inputs, None)])
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     with torch.no_grad():
         expected = model(inputs)

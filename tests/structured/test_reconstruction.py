@@ -19,7 +19,7 @@ from prunus.pruning import prune
 from prunus.scope import tensor
 from prunus.score import magnitude
 from prunus.shrinking import shrink, wiring
-from prunus.structured import reconstruct, select_channels
+from prunus.structured import refit_channels, select_channels
 from prunus.structured.descent import lasso, support
 from prunus.tree import assign
 
@@ -105,6 +105,11 @@ def images(rows=30, seed=0):
     return torch.randn(rows, 2, 6, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+def pairs(inputs, rows=100):
+    """Batches as evidence takes them; labels are not looked at."""
+    return [(part, torch.zeros(len(part))) for part in inputs.split(rows)]
+
+
 def windows(maps):
     """Each window that the second convolution sees, cut out by hand: (rows, 8, 3, 3)."""
     padded = F.pad(maps, (1, 1, 1, 1))
@@ -114,9 +119,9 @@ def windows(maps):
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_layer_is_fitted_by_least_squares(bias):
     """Oracle: least squares on the windows themselves."""
-    model, batches = two_layers(bias).double(), images().split(8)
+    model, batches = two_layers(bias).double(), pairs(images(), 8)
     mask = prune({"3.weight": model[3].weight.detach()}, magnitude, 0.5, pattern=channel(1), scope=tensor)
-    found = reconstruct(model, mask, batches)
+    found = refit_channels(model, mask, batches)
     with torch.no_grad():
         kept = mask["3.weight"][0, :, 0, 0]
         x = windows(model[:3](images()))[:, kept].flatten(1)
@@ -146,7 +151,7 @@ def test_the_choice_is_that_of_the_lasso_on_the_maps_that_each_channel_makes():
         y = (y - y.mean(0)).reshape(-1).numpy()
     choices = path(z, y)
     for keep in range(1, 8):
-        chosen = select_channels(model, {"3.weight": keep / 8}, images().split(10), found).mask["3.weight"][0, :, 0, 0]
+        chosen = select_channels(model, {"3.weight": keep / 8}, pairs(images(), 10), found).mask["3.weight"][0, :, 0, 0]
         assert int(chosen.sum()) == keep
         assert chosen.tolist() in [kept.tolist() for kept in choices]
 
@@ -159,7 +164,8 @@ def test_channels_that_others_can_make_cost_nothing():
             for tensor_ in (layer.weight, layer.bias):
                 tensor_[4:] = tensor_[:4]
         model[3].weight[:, 4:] = 0.5 * model[3].weight[:, :4]
-    found = select_channels(model, {"3.weight": 0.5}, [images()], wiring(model, example=torch.zeros(shape).double()))
+    channels = wiring(model, example=torch.zeros(shape).double())
+    found = select_channels(model, {"3.weight": 0.5}, pairs(images()), channels)
     assert found.mask["3.weight"][0, :, 0, 0].tolist() == [True] * 4 + [False] * 4
     assert found.errors["3.weight"] < 1e-9
     with torch.no_grad():
@@ -177,10 +183,10 @@ def test_lasso_and_refitting_beat_magnitude_in_a_resnet():
     model, shape = Description("resnet-20", (3, 8, 8), 10).make().eval(), (16, 3, 8, 8)
     inputs = torch.randn(shape)
     densities = {f"layer1.{block}.conv2.weight": 0.5 for block in range(2)}
-    chosen = select_channels(model, densities, inputs.split(8), wiring(model, example=inputs))
+    chosen = select_channels(model, densities, pairs(inputs, 8), wiring(model, example=inputs))
     own = {name: model.get_parameter(name).detach() for name in densities}
     by_size = prune(own, magnitude, 0.5, pattern=channel(1), scope=tensor)
-    fitted = reconstruct(model, by_size, inputs.split(8))
+    fitted = refit_channels(model, by_size, pairs(inputs, 8))
     outputs = {}
     ways = (("magnitude", by_size, {}), ("fitted", by_size, fitted.weights), ("lasso", chosen.mask, chosen.weights))
     for title, mask, new in ways:
@@ -199,7 +205,7 @@ def test_lasso_and_refitting_beat_magnitude_in_a_resnet():
 def test_a_trunk_that_is_read_elsewhere_stays():
     model, shape = drawn(Residual()), (9, 3, 6, 6)
     inputs = torch.randn(shape)
-    found = select_channels(model, {"into.0.weight": 0.5}, [inputs], wiring(model, example=inputs))
+    found = select_channels(model, {"into.0.weight": 0.5}, pairs(inputs), wiring(model, example=inputs))
     assign(model, found.weights)
     small = shrink(model, found.mask, example=inputs)
     check_same(model, found.mask, small, shape)
@@ -210,12 +216,12 @@ def test_the_best_support_is_not_missed_by_far():
     """Oracle: all choices of 4 channels, fitted; the LASSO's is among the best tenth."""
     model = two_layers().double()
     found = select_channels(
-        model, {"3.weight": 0.5}, [images()], wiring(model, example=torch.zeros(2, 2, 6, 6).double())
+        model, {"3.weight": 0.5}, pairs(images()), wiring(model, example=torch.zeros(2, 2, 6, 6).double())
     )
     errors = []
     for kept in combinations(range(8), 4):
         mask = channel(1).entries(torch.isin(torch.arange(8), torch.tensor(kept)), model[3].weight.shape)
-        errors.append(reconstruct(model, Mask({"3.weight": mask}), [images()]).errors["3.weight"])
+        errors.append(refit_channels(model, Mask({"3.weight": mask}), pairs(images())).errors["3.weight"])
     assert sorted(errors).index(min(errors, key=lambda e: abs(e - found.errors["3.weight"]))) < 7
     assert min(abs(e - found.errors["3.weight"]) for e in errors) < 1e-12
 
@@ -224,10 +230,10 @@ def test_refusals():
     model = two_layers()
     found = wiring(model, example=torch.zeros(2, 2, 6, 6))
     with pytest.raises(PrunusError, match=r"no layer reads channels with 1\.weight"):
-        select_channels(model, {"1.weight": 0.5}, [images().float()], found)
+        select_channels(model, {"1.weight": 0.5}, pairs(images().float()), found)
     with pytest.raises(PrunusError, match=r"3\.weight: density 0.01 leaves none of 8 channels"):
-        select_channels(model, {"3.weight": 0.01}, [images().float()], found)
+        select_channels(model, {"3.weight": 0.01}, pairs(images().float()), found)
     with pytest.raises(PrunusError, match="without a batch"):
         select_channels(model, {"3.weight": 0.5}, [], found)
     with pytest.raises(PrunusError, match="keeps a part of an input channel"):
-        reconstruct(model, Mask({"3.weight": torch.rand(5, 8, 3, 3) < 0.5}), [images().float()])
+        refit_channels(model, Mask({"3.weight": torch.rand(5, 8, 3, 3) < 0.5}), pairs(images().float()))

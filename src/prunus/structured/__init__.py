@@ -8,7 +8,7 @@ literature that need more: training that pushes groups to zero (`lasso`, `slimmi
 from prunus.structured.components import component, in_components
 from prunus.structured.filters import prune_greedily
 from prunus.structured.lasso import GroupLasso, penalty, proximal
-from prunus.structured.reconstruction import Reconstruction, reconstruct, select_channels
+from prunus.structured.reconstruction import Reconstruction, refit_channels, select_channels
 from prunus.structured.slimming import keep_channels, scales
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "penalty",
     "proximal",
     "prune_greedily",
-    "reconstruct",
+    "refit_channels",
     "scales",
     "select_channels",
 ]

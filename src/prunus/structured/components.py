@@ -8,22 +8,24 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from prunus.errors import PrunusError
+from prunus.evidence import Batch
 from prunus.modes import mode
 from prunus.structured.layers import layer_of
 from prunus.tree import Tree, unwrapped
 
 
 def component(weights: Tree, variances: Tree) -> dict[str, Tensor]:
-    """lambda_j w_ij^2: summed over what reads component j of a layer's input, what removing it changes of the output.
+    """lambda_j w_ij^2: summed over what reads component j of a layer's inputs, the output's change without it.
 
-    Principal components pruning: where the inputs u of a layer W are uncorrelated, with E[u_j^2] = lambda_j, the mean
-    squared change of W u without component j is lambda_j |W[:, j]|^2, and that without several is the sum. For the
-    pattern `channel(1)`, and networks that `in_components` made; `variances`, (in,) of each weight, are
-    those that it gives. A direction of small variance may matter, and one of large variance may not: hence the product.
-    For convolutions, components at neighbouring pixels are correlated, and the sum is an estimate.
-
-    Source: Levin, Leen & Moody 1994, "Fast pruning using principal components". They remove from layer after
-    layer, the first first, as long as the error on held-out data does not rise, and do not retrain.
+    Idea: a direction of small variance may matter, and one of large variance may not: what counts is how much of it the
+    layer passes on.
+    Formula: where the inputs u of a layer W are uncorrelated, with E[u_j^2] = lambda_j, the mean squared change of W u
+    without component j is lambda_j |W[:, j]|^2, and that without several is the sum.
+    Source: Levin, Leen & Moody 1994, "Fast pruning using principal components".
+    Use: with the pattern `channel(1)`, for the weights and `variances`, (in,) of each, that `in_components` gives.
+    Cost: one pass over the weights.
+    Differs: for convolutions, components at neighbouring pixels are correlated, and the sum is an estimate; the source
+    has fully connected layers alone.
 
     >>> component({"weight": torch.tensor([[3.0, 1.0]])}, {"weight": torch.tensor([1.0, 100.0])})
     {'weight': tensor([[  9., 100.]])}
@@ -33,26 +35,28 @@ def component(weights: Tree, variances: Tree) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def in_components(
-    model: nn.Module, names: Collection[str], batches: Iterable[Tensor]
+    model: nn.Module, names: Collection[str], batches: Iterable[Batch]
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """A copy of `model` that computes the same, each layer of the weights `names` a rotation and what reads it.
 
     Idea: the inputs of a layer are correlated, and lie near few directions; directions that hardly change its output
-    go. With E[u u^T] = C diag(lambda) C^T over all rows of `batches` (and positions, of convolutions), W u = (W C)(C^T
-    u): a layer "x" becomes "x.basis", which makes the components, and "x.reader". Also given are lambda, (in,) for each
-    weight "x.reader.weight", largest first, the evidence for the score:
+    go.
+    Formula: with E[u u^T] = C diag(lambda) C^T over all rows of `batches` (and positions, of convolutions), W u = (W
+    C)(C^T u). A layer "x" becomes "x.basis", which makes the components C^T u, and "x.reader". Also given are lambda,
+    (in,) for each weight "x.reader.weight", largest first, the evidence for `component`:
 
-        network, variances = in_components(model, ["fc1.weight"], inputs)
+        network, variances = in_components(model, ["fc1.weight"], batches)
         readers = {name: network.get_parameter(name) for name in variances}
         mask = prune(readers, component, 0.3, pattern=channel(1), variances=variances)
         small = shrink(network, mask, example=x)
 
-    Of n inputs and m outputs with r components kept, r (n + m) weights are left of n m. All layers are measured as the
-    network is; to measure each where those before it are pruned, as the source does, go layer by layer.
-
-    For layers with many correlated inputs, without training on. Costs one pass over the data and an eigendecomposition
-    for each layer. Source: Levin, Leen & Moody 1994, "Fast pruning using principal components"; they leave
-    W C_r C_r^T, which has as many weights as before and a lower rank, in the place of W.
+    Source: Levin, Leen & Moody 1994, "Fast pruning using principal components".
+    Use: trained networks with many correlated inputs, without training on. Of n inputs and m outputs with r components
+    kept, r (n + m) weights are left of n m. `batches` yields (inputs, labels).
+    Cost: one pass over the data, and an eigendecomposition for each layer.
+    Differs: the authors leave W C_r C_r^T in the place of W, as many weights of a lower rank; they go from the first
+    layer to the last, each measured where those before are pruned, as far as the error on held-out data does not rise.
+    Here all layers are measured as the network is; call it layer by layer for theirs.
 
     Raises `PrunusError` for weights of anything but Linear and Conv2d without groups, and without batches.
     """
@@ -74,7 +78,7 @@ def in_components(
 
 
 def _second_moments(
-    network: nn.Module, layers: dict[str, nn.Linear | nn.Conv2d], batches: Iterable[Tensor]
+    network: nn.Module, layers: dict[str, nn.Linear | nn.Conv2d], batches: Iterable[Batch]
 ) -> dict[str, Tensor]:
     """The mean of u u^T over everything u (in,) that each layer reads."""
     sums: dict[str, Tensor] = {}
@@ -92,8 +96,8 @@ def _second_moments(
     handles = [adding(name, layer) for name, layer in layers.items()]
     try:
         with mode(network, training=False):
-            for batch in batches:
-                network(batch)
+            for inputs, _ in batches:
+                network(inputs)
     finally:
         for handle in handles:
             handle.remove()

@@ -22,20 +22,19 @@ def prune_greedily(
 ) -> Mask:
     """The mask that keeps of each layer in `densities` this part of its filters, and of all layers what reads those.
 
-    Idea: small filters give small maps; layer after layer the filters with the smallest sum of |w| go, with their maps
-    and the kernels that read these. Greedy: kernels that have gone already do not count. A channel that an addition
-    joins to one of an earlier layer follows what was decided there, so the trunk of a residual network is decided by
-    its first layer, and stays where `densities` do not name that.
-
-    The independent strategy, in which all kernels count, is the grammar alone, over residual networks too:
-    `prune(model, magnitude, density, pattern=channel(0), scope=together(channels.outputs, tensor))`, or `given(...)`
-    for densities of each layer, and then `spread(mask, channels)`. In both, `shrink` with the mask removes what it
-    prunes.
-
-    For convolutional networks, trained, that are trained on afterwards; needs no data, costs one pass over the weights.
-    s_j = sum_i |F_ij|. Source: Li et al. 2017, "Pruning filters for efficient ConvNets", sections 3.1 to 3.3. The paper
-    lets the second layer of a block follow the shortcut's projection, where there is one; here the first of both in the
-    network's order decides.
+    Idea: small filters make weak maps; layer after layer the smallest go, with their maps and the kernels that read
+    these. Greedy: kernels that have gone already do not count.
+    Formula: s_j = sum_i |F_ij|, the kernels of filter j.
+    Source: Li et al. 2017, "Pruning filters for efficient ConvNets", sections 3.1 to 3.3.
+    Use: trained convolutional networks that are trained on afterwards, without data: `shrink` with the mask. The
+    independent strategy, where all kernels count, is the grammar alone: `prune(model, magnitude, density,
+    pattern=channel(0), scope=together(channels.outputs, tensor))`, with `given(...)` for densities of each layer, and
+    `spread(mask, channels)`. Both go over residual networks: a channel that an addition joins to one of an earlier
+    layer follows what was decided there, so the first layer of a trunk decides for it, and where `densities` do not
+    name that, the trunk stays.
+    Cost: one pass over the weights.
+    Differs: the paper lets the last layer of a block follow the shortcut's projection, where there is one; here the
+    first of the two in the network's order decides.
 
     `score` is a function of weights alone. Raises `PrunusError` for a name that is no layer's, and where a layer would
     keep nothing.

@@ -16,9 +16,8 @@ def penalty(values: Tree, pattern: Pattern) -> Tensor:
 
     Groups are the atoms of `pattern`: `channel(0)` filters, `channel(1)` input channels, `column` filter shapes,
     `whole` layers around which there is a shortcut. The slope at a group of zeros is 0. Penalties of several patterns
-    may be added, which is what Wen et al. 2016, "Learning structured sparsity in deep neural networks", do (equation
-    4), and their code follows the slope; groups then hover about zero, and a threshold says which are pruned.
-    `GroupLasso` reaches zero itself.
+    may be added; groups then hover about zero, where `GroupLasso` takes them to it. Source: Wen et al. 2016, "Learning
+    structured sparsity in deep neural networks", equation 4.
 
     >>> from prunus.pattern import channel
     >>> penalty({"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}, channel(0)).item()
@@ -51,21 +50,20 @@ def proximal(weight: Tensor, pattern: Pattern, threshold: float) -> Tensor:
 class GroupLasso:
     """Proximal steps against the sum of |w_g|_2 over groups of `values`: call it after every optimizer step.
 
-    Idea: the loss plus `strength` times the lengths of all groups is least where whole groups are zero; each step of
-    the optimizer on the loss alone is followed by the exact minimiser of the rest, which zeroes groups that are short,
-    and shortens the others. Groups are the atoms of `pattern`, as `penalty` tells. `Mask.of_nonzero(model)` is the mask
-    of what is left, to `hold` and to `shrink`.
-
-    w <- w_g max(0, 1 - t / |w_g|), t = strength times the learning rate that the parameter has now; times 1 / (1 -
-    momentum) for SGD with momentum, whose steps are longer by that, so that training settles where the sum of both is
-    least. With Adam, whose steps have each their own scale, it settles elsewhere, but groups still become zero.
-    Groups of one size are meant: for others, one instance for each, the strength times the root of the size.
-
-    For trainings from scratch or of a trained network before it is pruned; costs one pass over the weights a step.
-    Source: Wen et al. 2016, "Learning structured sparsity in deep neural networks", equations 2 to 4; their code adds
-    the penalty's slope to the gradient and sets to zero what ends below 1e-4, and lets groups of several patterns
-    overlap, where a proximal step is exact for one pattern, or for several of which each lies within the next, smallest
-    first.
+    Idea: the loss plus `strength` times the lengths of all groups is least where whole groups are zero. Each step of
+    the optimizer on the loss alone is followed by the minimiser of the rest, which zeroes short groups and shortens
+    others.
+    Formula: w_g <- w_g max(0, 1 - t / |w_g|), with t the strength times the parameter's present learning rate, and
+    times 1 / (1 - momentum) where SGD has one, whose steps are longer by that.
+    Source: Wen et al. 2016, "Learning structured sparsity in deep neural networks", equations 2 to 4.
+    Use: while a network trains, from scratch or before it is pruned; groups are the atoms of `pattern`, as `penalty`
+    tells, of one size or with a strength for each. Then `Mask.of_nonzero(model)` is what is left, `spread` it to what
+    reads it, and `shrink`.
+    Cost: one pass over the weights a step.
+    Differs: the authors' code adds the penalty's slope to the gradient, sets to zero what ends near it, and lets groups
+    of several patterns overlap; a proximal step is exact for one pattern, or for several of which each lies within the
+    next, smallest first. With Adam, whose steps have each a scale of their own, groups become zero too, but training
+    does not settle where the sum of both is least.
 
         regularise = GroupLasso(optimizer, weights(model), 1e-3, pattern=channel(0))
         ...

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.errors import PrunusError
+from prunus.evidence import Batch
 from prunus.mask import Mask
 from prunus.modes import mode
 from prunus.pattern import channel
@@ -34,23 +35,25 @@ class Reconstruction:
 
 
 def select_channels(
-    model: nn.Module, densities: Mapping[str, float], batches: Sequence[Tensor], channels: Wiring
+    model: nn.Module, densities: Mapping[str, float], batches: Sequence[Batch], channels: Wiring
 ) -> Reconstruction:
     """Keep of what each layer in `densities` reads this part of the channels, chosen by LASSO, and fit the layer anew.
 
-    Idea: a channel is needed where the next layer's output cannot be made of the others. Layer after layer: (1) min
-    over b of |Y - sum_i b_i X_i W_i|^2 / 2 + lambda |b|_1, lambda raised until as many b_i as are asked for are not
-    zero; (2) W and bias by least squares on these channels. Y is what the layer gives in the original network, X what
-    it reads where those before it are pruned already. Of `channels`, the places of one feature map behind `flatten`
-    count as one; channels that must stay are kept without a penalty. What no layer reads any longer, `shrink` removes;
-    in residual networks name the layers inside of blocks, for a trunk is read by many.
-
-    For trained networks without, or before, training on. Costs two passes over `batches`, inputs (batch, ...), and a
-    Gram matrix of (inputs x places)^2 doubles for each layer, which is summed over all rows and positions.
-
-    Source: He, Zhang & Sun 2017, "Channel pruning for accelerating very deep neural networks", section 3.1. Their code
-    draws ten positions of each image, chooses on some hundred of these, and is content with up to a tenth more channels
-    than asked for; like it, we choose and fit once, and leave W as it is where the paper normalises it.
+    Idea: a channel can go where the next layer's output can be made of the others. Layer after layer, few channels are
+    chosen that make it nearly, and then the weights that make it best of them.
+    Formula: min over b of |Y - sum_i b_i X_i W_i|^2 / 2 + lambda |b|_1, lambda raised until as many b_i as are asked
+    for are not zero; then W and bias by least squares. Y is what the layer gives in the original network, X what it
+    reads where the layers before it are pruned already.
+    Source: He, Zhang & Sun 2017, "Channel pruning for accelerating very deep neural networks", section 3.1.
+    Use: trained networks, without or before training on; `batches` yields (inputs, labels), and is gone through for
+    each layer. Of `channels`, the places of one feature map behind `flatten` count as one, and what must stay is kept
+    without a penalty. What no layer reads any longer, `shrink` removes; in residual networks name the layers inside of
+    blocks, for a trunk is read by many.
+    Cost: for each layer two passes over the data, a Gram matrix of (inputs x places)^2 doubles, and its
+    eigendecomposition.
+    Differs: the authors' code draws ten positions of each image, chooses on some hundred rows, and is content with up
+    to a tenth more channels than asked for; like it, we choose and fit once, and leave W as it is where the paper
+    normalises it.
 
     Raises `PrunusError` for a name that is no layer's, a density that leaves no channel, and without batches.
     """
@@ -74,7 +77,7 @@ def select_channels(
     return _refitted(model, [name for name in channels.inputs if name in densities], batches, chosen)
 
 
-def reconstruct(model: nn.Module, mask: Mask, batches: Sequence[Tensor]) -> Reconstruction:
+def refit_channels(model: nn.Module, mask: Mask, batches: Sequence[Batch]) -> Reconstruction:
     """The layers that `mask` names fitted anew on whatever input channels it keeps of them, in the mask's order.
 
     For any score under the pattern `channel(1)`: what step (2) of `select_channels` makes of it. Raises `PrunusError`
@@ -101,7 +104,7 @@ _Choice = Callable[[str, Tensor, _Moments], Tensor]
 
 
 @torch.no_grad()
-def _refitted(model: nn.Module, names: Sequence[str], batches: Sequence[Tensor], choose: _Choice) -> Reconstruction:
+def _refitted(model: nn.Module, names: Sequence[str], batches: Sequence[Batch], choose: _Choice) -> Reconstruction:
     original = unwrapped(model)
     network = deepcopy(original)
     fitted: dict[str, Tensor] = {}
@@ -122,7 +125,7 @@ def _refitted(model: nn.Module, names: Sequence[str], batches: Sequence[Tensor],
 
 
 def _pairs(
-    original: nn.Module, network: nn.Module, name: str, batches: Sequence[Tensor]
+    original: nn.Module, network: nn.Module, name: str, batches: Sequence[Batch]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """For each batch what the layer reads in `network` and what it gives in `original`."""
     read: list[Tensor] = []
@@ -133,9 +136,9 @@ def _pairs(
     ]
     try:
         with mode(original, training=False), mode(network, training=False):
-            for batch in batches:
-                original(batch)
-                network(batch)
+            for inputs, _ in batches:
+                original(inputs)
+                network(inputs)
                 yield from zip(read, given, strict=True)
                 read.clear()
                 given.clear()

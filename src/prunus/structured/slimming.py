@@ -67,15 +67,17 @@ def with_shifts(model: nn.Module, mask: Mask) -> Mask:
 def keep_channels(model: nn.Module, density: float, *, scope: Scope = network) -> Mask:
     """The mask of scales and shifts that keeps `density` of `model`'s BatchNorm channels, and one of each layer.
 
-    Idea: BatchNorm multiplies every channel with a scale gamma, which is what the next layer sees of it; training with
-    `penalty` makes small those that are not needed, and over all layers together the smallest |gamma| go. `shrink` with
-    this mask takes them out, those joined by an addition where all of them are pruned; then train on.
-
-    For networks whose convolutions have BatchNorm behind them; costs a sort of the scales. The authors' code follows
-    the penalty's slope, so do we; it prunes scales but leaves shifts, which its smaller networks drop with the channel,
-    and in residual networks puts a layer that selects channels in front of each block, where `shrink` needs none, but
-    keeps a joined channel that any branch still has. The layer that would be left with nothing keeps its largest,
-    beyond the density. Source: Liu et al. 2017, section 3.
+    Idea: BatchNorm multiplies every channel with a scale, which is how much of it the next layer sees; training with a
+    penalty makes small the scales that are not needed, and the smallest of all layers go.
+    Formula: the loss plus 1e-4 times the sum of |gamma|, then keep the largest |gamma|.
+    Source: Liu et al. 2017, "Learning efficient convolutional networks through network slimming", section 3.
+    Use: networks that train with BatchNorm behind their convolutions, and with `penalty` or `GroupLasso` on their
+    `scales`; `shrink` with the mask removes the channels, those joined by an addition where all of them are pruned;
+    then train on.
+    Cost: a sort of the scales.
+    Differs: a layer that would keep nothing keeps its largest, beyond the density. Where a block of a residual network
+    begins with BatchNorm, the authors' code puts a layer in front that selects channels of the trunk; here the trunk
+    loses only what no block reads.
 
     >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     >>> _ = nn.init.constant_(model[1].weight[1:], 0.5)
