@@ -90,7 +90,9 @@ def test_units_without_relevance_are_really_gone(case):
     assert len(kept) - 1 == count(0.5, len(alive) - 1)  # less the number of what must stay
     for name, weight in weights(small).items():
         assert len(weight) == int(torch.isin(found.outputs[name], kept).sum())
-    assert spread(mask, found) == mask  # nothing is left to follow
+    assert {name: int(kept.sum()) for name, kept in spread(mask, found).items()} == {
+        name: weight.numel() for name, weight in weights(small).items()
+    }
 
 
 def test_linear_error_by_hand():

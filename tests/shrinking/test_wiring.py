@@ -108,6 +108,24 @@ def test_a_channel_dies_with_all_that_make_it():
         assert gone[name][:, [0, 1, 3, 4, 5]].all()
 
 
+def test_what_nothing_reads_takes_along_what_makes_it():
+    """The mirror image: all readers of a trunk's channel prune it, then all branches do."""
+    model = drawn(Residual())
+    found = wiring(model, example=torch.zeros(IMAGES))
+    dense = Mask.dense(model)
+    readers = {
+        name: channel(1).entries(torch.arange(6) != 2, dense[name].shape)
+        for name in found.inputs
+        if dense[name].shape[1] == 6
+    }
+    assert set(readers) == {"into.0.weight", "into.1.weight", "classifier.weight"}
+    some = Mask({**dense, **{name: kept for name, kept in readers.items() if name != "into.1.weight"}})
+    assert spread(some, found) == some
+    gone = spread(Mask({**dense, **readers}), found)
+    for name in ("stem.weight", "out.0.weight", "out.1.weight"):
+        assert gone[name].flatten(1).any(1).tolist() == [True, True, False, True, True, True]
+
+
 def test_what_must_stay_has_no_number():
     found = wiring(Residual(), example=torch.zeros(IMAGES))
     assert found.inputs["stem.weight"].tolist() == [-1, -1, -1]

@@ -26,26 +26,46 @@ def prune(
     initial: Annotated[Path | None, Parameter(help="weights before training, for scores that ask for them")] = None,
     mask: Annotated[Path | None, Parameter(help="also write the mask, one bit a weight")] = None,
     allow_empty: Annotated[bool, Parameter(negative="", help="a layer may lose everything")] = False,
+    shrink: Annotated[
+        bool,
+        Parameter(negative="", help="with a channel pattern: whole channels go, and shapes get smaller"),
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Zero the weights of MODEL that score least; the file keeps its names and shapes."""
+    """Zero the weights of MODEL that score least; the file keeps its names and, unless told to shrink, its shapes."""
     from prunus import models, parts
     from prunus.checkpoint import read_weights, write_weights
     from prunus.data import load
+    from prunus.errors import PrunusError
     from prunus.loading import fit
+    from prunus.pattern import channel
     from prunus.pruning import prune
+    from prunus.scope import together
+    from prunus.shrinking import shrink as shrunk
+    from prunus.shrinking import spread, wiring
 
     started = time.monotonic()
     check_output(output, ".safetensors")
     function, where, what = parts.score_named(score), parts.scope_named(scope), parts.pattern_named(pattern)
+    if shrink and what not in (channel(0), channel(1)):
+        raise PrunusError(f"--shrink removes whole channels: give --pattern channel(0) or channel(1), not {pattern}.")
     loaded = load(data) if data else None
     network = models.build(model, loaded) if loaded else _as_described(model, weights)
     fit(network, read_weights(weights))
     needs = inspect.signature(function).parameters
     evidence = _evidence(needs, network, loaded, initial, seed)
+    dense_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+    example = _example(network, loaded) if shrink else None
+    channels = wiring(network, example=example) if example is not None else None
+    if channels:
+        where = together(channels.outputs if what == channel(0) else channels.inputs, where)
     kept = prune(network, function, density, scope=where, pattern=what, allow_empty=allow_empty, **evidence)
-    kept.apply_to(network)
+    if channels and example is not None:
+        kept = spread(kept, channels)
+        network = shrunk(network, kept, example=example)
+    else:
+        kept.apply_to(network)
     description = models.describe(network)
     write_weights(output, network.state_dict(), metadata={"model": description} if description else {})
     if mask:
@@ -58,7 +78,7 @@ def prune(
                 "data": data,
                 "seed": seed,
                 "density": kept.density,
-                "dense_bytes": 4 * sum(parameter.numel() for parameter in network.parameters()),
+                "dense_bytes": dense_bytes,
                 "file_bytes": output.stat().st_size,
                 "seconds": time.monotonic() - started,
                 "layers": [
@@ -70,7 +90,8 @@ def prune(
         return
     rows = [(name, "x".join(map(str, tensor.shape)), percent(densities[name])) for name, tensor in kept.items()]
     print_table(f"{output}: {kept.kept:,} of {kept.total:,} weights kept", ("weights", "shape", "density"), rows)
-    print("The file is as large as before: zeros take their bytes until `prunus pack` stores them as zeros.")
+    if not shrink:
+        print("The file is as large as before: zeros take their bytes until `prunus pack` stores them as zeros.")
 
 
 def _as_described(model: str, weights: Path) -> Any:
@@ -80,6 +101,22 @@ def _as_described(model: str, weights: Path) -> Any:
 
     description = described(weights) or ""
     return models.from_description(description) if description.startswith(f"{model}(") else models.build(model)
+
+
+def _example(network: Any, loaded: Any) -> Any:
+    """One input, of the data or of the shape that a built-in network is for."""
+    import torch
+
+    from prunus import models
+    from prunus.errors import PrunusError
+    from prunus.models.description import Description
+
+    if loaded is not None:
+        return next(loaded.train.batches(1, most=1))[0]
+    description = models.describe(network)
+    if description is None:
+        raise PrunusError("--shrink needs an input to follow channels with: give --data.")
+    return torch.zeros(1, *Description.parse(description).input_shape)
 
 
 def _evidence(needs: Any, network: Any, loaded: Any, initial: Path | None, seed: int) -> dict[str, Any]:

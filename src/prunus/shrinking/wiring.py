@@ -1,5 +1,6 @@
 """Which weights make a channel and which read it, so that whole channels can be chosen."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -56,32 +57,45 @@ def wiring(model: nn.Module, *, example: Tensor) -> Wiring:
 
 
 def spread(mask: Mask, channels: Wiring) -> Mask:
-    """`mask` without the kernels that read a channel of which it prunes everything that makes it.
+    """`mask` on all that belongs to a channel of which it prunes everything that makes it, or everything that reads it.
 
-    So filters pruned whole take their feature maps along, whatever constant their biases and BatchNorm would give:
-    `shrink` then removes them. Source: Li et al. 2017, "Pruning filters for efficient ConvNets", section 3.1.
+    So filters pruned whole take along their feature maps, whatever constant their biases and BatchNorm would give, and
+    maps that nothing reads take along their filters: `shrink` removes all that, and the density of the mask is that of
+    what is left. Source: Li et al. 2017, "Pruning filters for efficient ConvNets", section 3.1.
 
     Raises `PrunusError` unless `mask` has the weights of the network that `channels` are of.
     """
     check_names(mask, channels.outputs)
-    gone = dead(mask, channels)
-    return Mask(
-        {name: kept & readable(name, kept.shape, channels, gone).to(kept.device) for name, kept in mask.items()}
+    gone = torch.cat([_unmade(mask, channels), _unread(mask, channels)])
+    return mask & Mask({name: without(name, kept.shape, channels, gone).to(kept.device) for name, kept in mask.items()})
+
+
+def without(name: str, shape: Size, channels: Wiring, gone: Tensor) -> Tensor:
+    """Which entries of the weight `name` of `shape` neither make nor read a channel of the numbers `gone`; bool."""
+    made: Tensor = ~torch.isin(channels.outputs[name], gone)
+    kept = channel(0).entries(made, shape)
+    if name in channels.inputs:
+        read: Tensor = ~torch.isin(channels.inputs[name], gone)
+        kept = kept & channel(1).entries(read, shape)
+    return kept
+
+
+def _unmade(mask: Mask, channels: Wiring) -> Tensor:
+    """The numbers of the channels of which `mask` prunes everything that makes them, depthwise kernels aside."""
+    made = {name: channels.outputs[name] for name in channels.inputs}
+    return _numbers_without(made, {name: mask[name].flatten(1).any(1) for name in made})
+
+
+def _unread(mask: Mask, channels: Wiring) -> Tensor:
+    """The numbers of the channels of which `mask` prunes everything that reads them."""
+    return _numbers_without(
+        channels.inputs, {name: mask[name].transpose(0, 1).flatten(1).any(1) for name in channels.inputs}
     )
 
 
-def dead(mask: Mask, channels: Wiring) -> Tensor:
-    """The numbers of the channels of which `mask` prunes everything that makes them."""
-    made = {name: channels.outputs[name] for name in channels.inputs}
-    alive = [numbers[mask[name].flatten(1).any(1).cpu()] for name, numbers in made.items()]
-    numbers = torch.cat(list(made.values())).unique()
-    unmade: Tensor = numbers[(numbers >= 0) & ~torch.isin(numbers, torch.cat(alive))]
-    return unmade
-
-
-def readable(name: str, shape: Size, channels: Wiring, gone: Tensor) -> Tensor:
-    """Which entries of the weight `name` of `shape` read none of the channels with the numbers `gone`; bool."""
-    depthwise = name not in channels.inputs  # it reads what it makes
-    numbers = channels.outputs[name] if depthwise else channels.inputs[name]
-    kept: Tensor = ~torch.isin(numbers, gone)
-    return channel(0 if depthwise else 1).entries(kept, shape)
+def _numbers_without(numbers: Mapping[str, Tensor], alive: Mapping[str, Tensor]) -> Tensor:
+    """Of these numbers, none negative, those that have no place that is `alive`."""
+    living = torch.cat([own[alive[name].cpu()] for name, own in numbers.items()])
+    all_ = torch.cat(list(numbers.values())).unique()
+    left: Tensor = all_[(all_ >= 0) & ~torch.isin(all_, living)]
+    return left

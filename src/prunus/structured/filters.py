@@ -12,7 +12,7 @@ from prunus.pruning import Score, prune
 from prunus.scope import together
 from prunus.score import magnitude
 from prunus.shrinking import Wiring
-from prunus.shrinking.wiring import readable
+from prunus.shrinking.wiring import without
 from prunus.tree import Tree, weights
 
 
@@ -46,16 +46,8 @@ def prune_greedily(
     for name, numbers in channels.outputs.items():
         if name in densities:
             open_ = numbers.where(~torch.isin(numbers, decided), -1)
-            left = own[name] * readable(name, own[name].shape, channels, gone).to(own[name].device)
+            left = own[name] * without(name, own[name].shape, channels, gone).to(own[name].device)
             kept = prune({name: left}, score, densities[name], pattern=channel(0), scope=together({name: open_}))
             gone = torch.cat([gone, numbers[~kept[name].flatten(1).any(1).cpu()]])
         decided = torch.cat([decided, numbers])
-    return Mask(
-        {
-            name: (
-                channel(0).entries(~torch.isin(numbers, gone), own[name].shape)
-                & readable(name, own[name].shape, channels, gone)
-            ).to(own[name].device)
-            for name, numbers in channels.outputs.items()
-        }
-    )
+    return Mask({n: without(n, own[n].shape, channels, gone).to(own[n].device) for n in channels.outputs})
