@@ -7,6 +7,7 @@ not hold yet, and whatever they stand on.
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
 from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
+from prunus.laboratory.narrowed import Lassoed, Narrowed, Selected
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
@@ -28,8 +29,10 @@ __all__ = [
     "Frozen",
     "Gems",
     "Inverted",
+    "Lassoed",
     "MaskFile",
     "Masked",
+    "Narrowed",
     "Netted",
     "Opened",
     "Perturbed",
@@ -37,6 +40,7 @@ __all__ = [
     "Ranked",
     "Redrawn",
     "Rewound",
+    "Selected",
     "Shrunk",
     "Shuffled",
     "Size",
