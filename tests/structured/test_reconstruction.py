@@ -226,6 +226,22 @@ def test_the_best_support_is_not_missed_by_far():
     assert min(abs(e - found.errors["3.weight"]) for e in errors) < 1e-12
 
 
+@pytest.mark.parametrize("copies", [False, True])
+def test_dead_and_doubled_channels_have_the_shortest_solution(copies):
+    """Oracle: least squares by singular values on the windows themselves."""
+    model = two_layers(bias=False).double()
+    with torch.no_grad():
+        model[1].bias[0] = -100  # dead behind ReLU
+        for layer in (model[0], model[1]) if copies else ():
+            for part in (layer.weight, layer.bias):
+                part[2] = part[1]
+        x, y = windows(model[:3](images())).flatten(1), model(images()).movedim(1, -1).reshape(-1, 5)
+    mask = Mask({"3.weight": torch.ones(5, 8, 3, 3, dtype=torch.bool)})
+    found = refit_channels(model, mask, pairs(images())).weights["3.weight"]
+    expected = torch.linalg.lstsq(x, y, driver="gelsd").solution
+    torch.testing.assert_close(found.flatten(1), expected.T, rtol=0, atol=1e-9)
+
+
 def test_refusals():
     model = two_layers()
     found = wiring(model, example=torch.zeros(2, 2, 6, 6))
