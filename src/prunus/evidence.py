@@ -1,16 +1,25 @@
 """What a score may ask for beyond the weights, measured over batches of data."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from prunus.errors import PrunusError
-from prunus.modes import mode
+from prunus.batches import Batch, Loss, averaged
+from prunus.curvature import hessian_diagonals, hutchinson_diagonals, squared_gradients
+from prunus.inputs import input_grams, input_norms
 from prunus.tree import weights
 
-Batch = tuple[Tensor, Tensor]
-Loss = Callable[[Tensor, Tensor], Tensor]
+__all__ = [
+    "gradients",
+    "hessian_diagonals",
+    "hutchinson_diagonals",
+    "input_grams",
+    "input_norms",
+    "linear_error",
+    "measured",
+    "squared_gradients",
+]
 
 
 def gradients(
@@ -22,20 +31,12 @@ def gradients(
     all modes are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
     """
     own = weights(model)
-    sums = {name: torch.zeros_like(weight) for name, weight in own.items()}
-    count = 0
-    with mode(model, training=False):
-        for inputs, labels in batches:
-            found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
-            for total, part in zip(sums.values(), found, strict=True):
-                total.add_(part, alpha=len(labels))
-            count += len(labels)
-    if not count:
-        raise PrunusError("gradients need at least one batch.")
-    for name, total in sums.items():
-        if not torch.isfinite(total).all():
-            raise PrunusError(f"{name}: the gradient holds NaN or infinity.")
-    return {name: total / count for name, total in sums.items()}
+
+    def measure(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
+        return dict(zip(own, found, strict=True))
+
+    return averaged(measure, model, batches, "gradient")
 
 
 def linear_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -53,3 +54,19 @@ def linear_error(outputs: Tensor, targets: Tensor) -> Tensor:
         targets = nn.functional.one_hot(targets, outputs.shape[1])
         outputs = outputs.softmax(1)
     return (targets - outputs).abs().flatten(1).sum(1).mean()
+
+
+MEASURES: dict[str, Callable[[nn.Module, Iterable[Batch]], dict[str, Tensor]]] = {
+    "gradients": gradients,
+    "squared_gradients": squared_gradients,
+    "hessian_diagonals": hessian_diagonals,
+    "input_norms": input_norms,
+}
+"""What can be measured from a model and batches, by the name under which a score asks for it."""
+
+
+def measured(
+    needs: Collection[str], model: nn.Module, batches: Callable[[], Iterable[Batch]]
+) -> dict[str, dict[str, Tensor]]:
+    """What of `needs` is in `MEASURES`, each measured on `batches()`."""
+    return {name: measure(model, batches()) for name, measure in MEASURES.items() if name in needs}

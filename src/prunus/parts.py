@@ -4,7 +4,7 @@ import ast
 from collections.abc import Callable
 from typing import Any, cast
 
-from prunus import pattern, scope, score
+from prunus import layerwise, pattern, scope, score
 from prunus.errors import PrunusError, unknown
 from prunus.imported import imported
 from prunus.pattern import Pattern
@@ -12,6 +12,7 @@ from prunus.pruning import Score
 from prunus.scope import Scope
 
 PATTERNS = ("element", "block", "channel", "head", "column", "whole")
+METHODS = ("l_obs", "obs", "sparsegpt")
 SCOPES = ("network", "tensor", "row", "n_of_m", "erk", "smart_ratio", "smart_ratio_vgg")
 
 
@@ -22,6 +23,13 @@ def score_named(text: str) -> Score:
     if text not in score.__all__:
         raise unknown("score", text, score.__all__)
     return cast(Score, getattr(score, text))
+
+
+def method_named(text: str) -> Callable[..., Any]:
+    """`l_obs`, `obs` or `sparsegpt`, of `prunus.layerwise`."""
+    if text not in METHODS:
+        raise unknown("method", text, METHODS)
+    return cast(Callable[..., Any], getattr(layerwise, text))
 
 
 def pattern_named(text: str) -> Pattern:

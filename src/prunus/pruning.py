@@ -12,7 +12,7 @@ from prunus.errors import PrunusError
 from prunus.mask import Mask
 from prunus.pattern import Pattern, element
 from prunus.scope import Scope
-from prunus.tree import Tree, check_names, weights
+from prunus.tree import Tree, check_names, plain_weights
 
 Score = Callable[..., Tree]
 
@@ -45,9 +45,8 @@ def prune(
     >>> mask["weight"].tolist()
     [[True, True], [False, False]]
     """
-    if not 0 < density <= 1:
-        raise PrunusError(f"density {density} is outside (0, 1].")
-    values = _values(model)
+    scopes.check_density(density)
+    values = plain_weights(model)
     scores = _scored(score, values, evidence)
     atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}
     if within is not None:
@@ -71,12 +70,8 @@ def threshold(model: nn.Module | Tree, quality: float) -> Mask:
     """
     if not quality >= 0:
         raise PrunusError(f"quality {quality} is negative.")
-    values = _values(model)
+    values = plain_weights(model)
     return Mask({name: w.abs() >= quality * w.std(correction=0) for name, w in values.items()})
-
-
-def _values(model: nn.Module | Tree) -> Tree:
-    return {n: w.detach() for n, w in weights(model).items()} if isinstance(model, nn.Module) else model
 
 
 def _scored(score: Score, values: Tree, evidence: dict[str, Any]) -> Tree:

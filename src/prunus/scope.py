@@ -5,6 +5,7 @@ lowest index.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import floor
 
 import torch
@@ -60,15 +61,23 @@ def row(scores: Tree, density: float) -> dict[str, Tensor]:
     return kept
 
 
-def n_of_m(n: int, m: int) -> Scope:
+@dataclass(frozen=True)
+class n_of_m:  # noqa: N801  # used like the functions beside it: scope=n_of_m(2, 4)
     """The best `n` of every `m` neighbours along the second dimension (inputs), as in 2:4 sparsity.
 
     The density asked for must be n / m; the second dimension must be a multiple of m.
     """
-    if not 0 < n <= m:
-        raise PrunusError(f"n_of_m needs 0 < n <= m, found n = {n}, m = {m}.")
 
-    def scope(scores: Tree, density: float) -> dict[str, Tensor]:
+    n: int
+    m: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n <= self.m:
+            raise PrunusError(f"n_of_m needs 0 < n <= m, found n = {self.n}, m = {self.m}.")
+
+    def __call__(self, scores: Tree, density: float) -> dict[str, Tensor]:
+        """The kept atoms of each tensor."""
+        n, m = self.n, self.m
         if abs(density - n / m) > 1e-9:
             raise PrunusError(f"{n} of {m} has density {n / m:g}, found {density:g}.")
         kept = {}
@@ -79,8 +88,6 @@ def n_of_m(n: int, m: int) -> Scope:
             groups = keep_largest_per_row(inputs_last.reshape(-1, m), n)
             kept[name] = groups.reshape(inputs_last.shape).movedim(-1, 1).contiguous()
         return kept
-
-    return scope
 
 
 def erk(scores: Tree, density: float) -> dict[str, Tensor]:
@@ -219,6 +226,12 @@ def overall(densities: Mapping[str, float], values: Tree) -> float:
 def count(density: float, total: int) -> int:
     """`density` of `total`, rounded half up: the one rounding rule of every scope."""
     return floor(density * total + 0.5)
+
+
+def check_density(density: float) -> None:
+    """Raise `PrunusError` for a density outside (0, 1]."""
+    if not 0 < density <= 1:
+        raise PrunusError(f"density {density} is outside (0, 1].")
 
 
 def _within(score: Tensor, density: float) -> Tensor:

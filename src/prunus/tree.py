@@ -43,6 +43,12 @@ def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in parameters(model).items() if _is_prunable(parameter)}
 
 
+def plain_weights(model: nn.Module | Tree) -> dict[str, Tensor]:
+    """What `weights` gives, without gradients; of a tree that stands for a model, all of it."""
+    own: Tree = weights(model) if isinstance(model, nn.Module) else model
+    return {name: weight.detach() for name, weight in own.items()}
+
+
 def prunable(tree: Tree) -> dict[str, Tensor]:
     """Those tensors of `tree`, the parameters of a model, that `weights` would give."""
     return {name: tensor for name, tensor in tree.items() if _is_prunable(tensor)}

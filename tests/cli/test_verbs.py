@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from prunus import loading, models
 from prunus.data import load
+from prunus.mask import Mask
 
 COMPRESSION_KEYS = {
     "model",
@@ -85,6 +86,9 @@ def test_prune_keeps_exactly_the_density(prunus, trained):
         ("chance", "erk", "element"),
         ("magnitude", "row", "block(2, 4)"),
         ("magnitude", "tensor", "channel(0)"),
+        ("obd", "network", "element"),
+        ("fisher", "tensor", "element"),
+        ("wanda", "row", "element"),
         ("mine.py:largest_first", "network", "element"),
     ],
 )
@@ -132,6 +136,43 @@ def test_only_whole_channels_shrink(prunus, trained):
     )
     assert without_data.code == 0, without_data.err
     assert load_file("p.safetensors")["fc2.weight"].shape == (50, 150)
+
+
+@pytest.mark.parametrize(
+    "options", [("--method", "sparsegpt", "--scope", "row"), ("--score", "wanda", "--scope", "row", "--reconstruct")]
+)
+def test_methods_move_the_weights_they_keep(prunus, trained, options):
+    arguments = ("prune", "lenet-300-100", "--weights", "w.safetensors", "--data", "digits", "--density", 0.25)
+    outcome = prunus(*arguments, *options, "-o", "p.safetensors", "--mask", "m.safetensors", "--json")
+    assert outcome.code == 0, outcome.err
+    before, after, mask = load_file("w.safetensors"), load_file("p.safetensors"), Mask.load("m.safetensors")
+    assert outcome.json["density"] == mask.density == 0.25
+    for name, kept in mask.items():
+        assert (kept.sum(1) == kept.shape[1] / 4).all()
+        assert (after[name][~kept] == 0).all()
+        assert (after[name] != before[name])[kept].float().mean() > 0.5
+    assert torch.equal(after["fc1.bias"], before["fc1.bias"])
+
+
+@pytest.mark.parametrize("method", ["obs", "l_obs"])
+def test_small_networks_of_ones_own_for_the_whole_hessian(prunus, method):
+    Path("small.py").write_text(
+        "from torch.nn import *\ndef network():\n    return Sequential(Flatten(), Linear(64, 4), Linear(4, 10))\n"
+    )
+    arguments = ("small.py:network", "--data", "digits", "-o")
+    assert prunus("train", *arguments, "w.safetensors", "--epochs", 1).code == 0
+    outcome = prunus(
+        "prune",
+        *arguments,
+        "p.safetensors",
+        "--weights",
+        "w.safetensors",
+        *("--method", method),
+        *("--density", 0.5, "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["density"] == 0.5
+    assert [layer["name"] for layer in outcome.json["layers"]] == ["1.weight", "2.weight"]
 
 
 def test_two_of_four(prunus, trained):

@@ -59,6 +59,9 @@ def evidence(network):
     return {
         "initial": {name: w.detach().flip(0) for name, w in weights(network).items()},
         "gradients": {name: w.detach().flip(-1) for name, w in weights(network).items()},
+        "squared_gradients": {name: w.detach().flip(-1).square() for name, w in weights(network).items()},
+        "hessian_diagonals": {name: w.detach().flip(-1) for name, w in weights(network).items()},
+        "input_norms": {name: w.detach()[:1].abs() for name, w in weights(network).items()},
         "generator": torch.Generator().manual_seed(1),
     }
 

@@ -51,6 +51,11 @@ def test_by_relevance_on_the_data(drawn):
     assert widths(outcome.result) == expected
 
 
+def test_any_score_that_measures(drawn):
+    outcome = make(Narrowed(TASK, Given(drawn), 0.5, score="wanda"))
+    assert widths(outcome.result) == {"fc1.weight": (150, 64), "fc2.weight": (50, 150), "fc3.weight": (10, 50)}
+
+
 def test_selected_layers_give_nearly_what_they_gave(drawn):
     """Less of the layers' outputs is lost than where the smallest units go."""
     outcome = make(Selected(TASK, Given(drawn), 0.5, rows=500))

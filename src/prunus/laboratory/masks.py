@@ -10,7 +10,7 @@ from typing import Any
 from prunus import parts
 from prunus import scope as scopes
 from prunus.errors import PrunusError
-from prunus.evidence import gradients
+from prunus.evidence import MEASURES, measured
 from prunus.laboratory.task import Task, check_code
 from prunus.mask import Mask
 from prunus.pattern import Pattern
@@ -82,11 +82,12 @@ class Pruned:
             evidence["initial"] = prunable(bench.result(self.initial).weights)
         if "generator" in needs:
             evidence["generator"] = generator_for(self.seed, "score")
-        if "gradients" in needs:
+        if not MEASURES.keys().isdisjoint(needs):
             with quiet():
                 model = self.task.network()
             trained.restore_weights(model)
-            evidence["gradients"] = gradients(model, self.task.read().train.batches(256, most=16))
+            train = self.task.read().train
+            evidence |= measured(needs, model, lambda: train.batches(256, most=16))
         return evidence
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from prunus import parts
 from prunus.evaluation import evaluate
-from prunus.evidence import gradients
+from prunus.evidence import measured
 from prunus.laboratory.task import Task, check_code
 from prunus.laboratory.trained import as_begun
 from prunus.mask import Mask
@@ -58,8 +58,8 @@ class Narrowed:
         score, pattern = parts.score_named(self.score), parts.pattern_named(self.pattern)
         groups = channels.outputs if pattern == channel(0) else channels.inputs
         evidence: dict[str, Any] = {"generator": generator_for(self.seed, "score")}
-        if "gradients" in signature(score).parameters:
-            evidence["gradients"] = gradients(model, self.task.read().train.batches(256, most=16))
+        rows = self.task.read().train
+        evidence |= measured(signature(score).parameters, model, lambda: rows.batches(256, most=16))
         scope = together(groups, parts.scope_named(self.scope))
         return prune(model, score, density, pattern=pattern, scope=scope, **evidence)
 

@@ -4,7 +4,9 @@ A score is any function whose first parameter is `weights` and whose other param
 needs (`initial`, `gradients`, `generator`, ...); `prunus.prune` passes them by name. Nothing is registered.
 """
 
+from prunus.score.activation import wanda
 from prunus.score.chance import chance
+from prunus.score.curvature import fisher, obd
 from prunus.score.gradient import gradient, taylor
 from prunus.score.magnitude import (
     large_final_different_sign,
@@ -24,6 +26,7 @@ from prunus.score.units import relevance
 
 __all__ = [
     "chance",
+    "fisher",
     "gradient",
     "large_final_different_sign",
     "large_final_same_sign",
@@ -34,9 +37,11 @@ __all__ = [
     "magnitude_increase_different_sign",
     "magnitude_increase_same_sign",
     "movement",
+    "obd",
     "relevance",
     "small_final",
     "small_initial",
     "small_initial_small_final",
     "taylor",
+    "wanda",
 ]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from prunus.batches import Batch
 from prunus.errors import PrunusError
-from prunus.evidence import Batch
 from prunus.modes import mode
 from prunus.structured.layers import layer_of
 from prunus.tree import Tree, unwrapped

@@ -8,15 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus.batches import Batch
 from prunus.errors import PrunusError
-from prunus.evidence import Batch
+from prunus.inputs import columns
 from prunus.mask import Mask
 from prunus.modes import mode
 from prunus.pattern import channel
 from prunus.scope import count
 from prunus.shrinking import Wiring
 from prunus.structured.descent import support
-from prunus.structured.layers import layer_of, patches
+from prunus.structured.layers import layer_of
 from prunus.tree import assign, parameters, unwrapped
 
 _INDEPENDENT = 1e-5  # of a column's length, that no column before it accounts for
@@ -67,8 +68,9 @@ def select_channels(
         keep = count(densities[name], int((distinct >= 0).sum()))
         if not keep and not (distinct < 0).any():
             raise PrunusError(f"{name}: density {densities[name]:g} leaves none of {len(distinct)} channels.")
-        columns = places.repeat_interleave(weight.shape[2:].numel())
-        member = F.one_hot(columns, len(distinct)).to(moments.gram)  # (columns, groups)
+        member = F.one_hot(places.repeat_interleave(weight.shape[2:].numel()), len(distinct)).to(
+            moments.gram
+        )  # (columns, groups)
         rows = weight.flatten(1).to(moments.gram)
         gram = member.T @ ((rows.T @ rows) * moments.gram) @ member
         target = member.T @ (rows.T * moments.cross).sum(1)
@@ -152,7 +154,7 @@ def _moments(layer: nn.Linear | nn.Conv2d, pairs: Iterator[tuple[Tensor, Tensor]
     sums: list[Tensor] = []
     rows = 0
     for inputs, outputs in pairs:
-        x = patches(layer, inputs).double()
+        x = torch.cat([windows[0] for windows in columns(layer, inputs)])  # (rows, in x places)
         y = outputs.movedim(1, -1).flatten(0, -2).double() if outputs.ndim == 4 else outputs.flatten(0, -2).double()
         found = [x.T @ x, x.T @ y, y.square().sum(), x.sum(0), y.sum(0)]
         sums = [total.add_(part) for total, part in zip(sums, found, strict=True)] if sums else found
@@ -171,12 +173,12 @@ def _moments(layer: nn.Linear | nn.Conv2d, pairs: Iterator[tuple[Tensor, Tensor]
     )
 
 
-def _least_squares(moments: _Moments, columns: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Weight (out, columns), zero but at `columns`, and bias (out,) nearest to the outputs, and the relative error."""
-    gram, cross = moments.gram[columns][:, columns], moments.cross[columns]
+def _least_squares(moments: _Moments, kept: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Weight (out, columns), zero but at `kept`, and bias (out,) nearest to the outputs, and the relative error."""
+    gram, cross = moments.gram[kept][:, kept], moments.cross[kept]
     solution = _solved(gram, cross)  # (kept columns, out)
     weight = torch.zeros_like(moments.cross.T)
-    weight[:, columns] = solution.T
+    weight[:, kept] = solution.T
     x_mean, y_mean = moments.means
     left = moments.square - 2 * (solution * cross).sum() + (solution * (gram @ solution)).sum()
     return weight, y_mean - weight @ x_mean, max(float(left / moments.square), 0.0) if moments.square > 0 else 0.0

@@ -14,9 +14,9 @@ def check_score(score: Callable[..., Tree], **evidence: Any) -> None:
     """Run `score` on matrices, convolutions, half precision, channels-last, constant and empty tensors.
 
     It must return finite-or-infinite (never NaN) scores under the weights' names and shapes, leave its inputs alone,
-    give the same answer twice, and not depend on memory layout. `initial`, `gradients`, `variances` and `generator` are
-    provided; any other evidence that the score needs is passed in `evidence`, fit for weights of the names and shapes
-    in `prunus.testing.score.examples()`.
+    give the same answer twice, and not depend on memory layout. What `prunus.evidence` measures, `initial`, `variances`
+    and `generator` are provided; any other evidence that the score needs is passed in `evidence`, fit for weights of
+    the names and shapes in `prunus.testing.score.examples()`.
     """
     for title, weights in examples().items():
         provided = _evidence(weights) | evidence
@@ -57,6 +57,11 @@ def _evidence(weights: Tree) -> dict[str, Any]:
         "initial": {name: (w * 0.5).flip(0) for name, w in weights.items()},
         "gradients": {name: w.flip(-1) - 0.25 for name, w in weights.items()},
         "variances": {name: torch.arange(w.shape[1]) / 4 for name, w in weights.items()},
+        "squared_gradients": {name: (w.flip(-1) - 0.25).square() for name, w in weights.items()},
+        "hessian_diagonals": {name: w.flip(-1) + 0.75 for name, w in weights.items()},
+        "input_norms": {
+            name: torch.linspace(0, 2, w.shape[1:].numel()).reshape(1, *w.shape[1:]) for name, w in weights.items()
+        },
         "generator": torch.Generator().manual_seed(0),
     }
 
