@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from prunus.errors import PrunusError
-from prunus.pattern import block, channel, element, head
+from prunus.pattern import block, channel, column, element, head, whole
 from prunus.testing.pattern import check_pattern
 
 
 @pytest.mark.parametrize(
     "pattern",
-    [element, block(4, 4), block(2, 1), channel(0), channel(1), channel(-1), head(2), head(4, 0)],
+    [element, block(4, 4), block(2, 1), channel(0), channel(1), channel(-1), head(2), head(4, 0), column, whole],
     ids=str,
 )
 def test_every_pattern_keeps_the_contract(pattern):
@@ -33,6 +33,13 @@ def test_a_filter_is_one_output_channel():
     kept = channel(1).entries(torch.tensor([True, False, True]), score.shape)
     assert kept[:, 1].any().item() is False
     assert kept[:, [0, 2]].all().item() is True
+
+
+def test_a_column_is_one_place_of_all_filters():
+    score = torch.arange(24.0).reshape(2, 3, 2, 2)
+    assert column.atoms(score).tolist() == [2 * place + 12 for place in range(12)]
+    kept = column.entries(torch.arange(12) == 5, score.shape)
+    assert kept.nonzero().tolist() == [[0, 1, 0, 1], [1, 1, 0, 1]]
 
 
 @pytest.mark.parametrize(

@@ -278,3 +278,40 @@ def test_a_threshold_rule_breaks_the_contract():
 
     with pytest.raises(AssertionError, match="equal scores: kept 0 of"):
         check_scope(threshold, 0.5)
+
+
+@draw(st.integers(0, 999), st.integers(0, 8), st.sampled_from([torch.float32, torch.bfloat16, torch.float64]))
+def test_groups_over_tensors_live_and_die_together(seed, kept, dtype):
+    """Oracle: sums over members one by one, sorted; what has a negative number stays."""
+    generator = torch.Generator().manual_seed(seed)
+    values = {name: torch.randn(size, generator=generator).to(dtype) for name, size in (("a", 6), ("b", 9), ("c", 2))}
+    groups = {"a": torch.randint(-1, 8, (6,), generator=generator), "b": torch.arange(8, -1, -1) - 1}
+    members = {n: [(t, k) for t in groups for k, own in enumerate(groups[t].tolist()) if own == n] for n in range(8)}
+    worth = {number: sum(float(values[t][k]) for t, k in found) for number, found in members.items()}
+    alive = sorted(worth, key=lambda number: -worth[number])[:kept]
+    found = scope.together(groups)(values, kept / 8)
+    for tensor, numbers in groups.items():
+        assert found[tensor].tolist() == [number in alive or number < 0 for number in numbers.tolist()]
+    assert found["c"].all()
+
+
+def test_groups_compete_where_they_first_appear():
+    """At half of each tensor: three of the first have the numbers 0, 1, 2, the second has 3 of its own."""
+    values = {"a": torch.tensor([1.0, 2.0, 3.0, 9.0]), "b": torch.tensor([0.0, 5.0, 0.0, 0.0])}
+    groups = {"a": torch.tensor([0, 1, 2, 4]), "b": torch.tensor([3, 0, 1, -1])}
+    found = scope.together(groups, scope.tensor)(values, 0.5)
+    assert {name: kept.tolist() for name, kept in found.items()} == {
+        "a": [True, False, False, True],
+        "b": [True, True, False, True],
+    }
+
+
+def test_groups_of_another_shape_are_refused():
+    with pytest.raises(PrunusError, match=r"a: groups have shape \(3,\), the atoms \(4,\)"):
+        scope.together({"a": torch.arange(3)})({"a": torch.zeros(4)}, 0.5)
+
+
+def test_what_a_mask_has_pruned_does_not_come_back_in_a_group():
+    values = {"a": torch.tensor([torch.inf, 1.0]), "b": torch.tensor([-torch.inf, 0.0])}
+    pairs = {"a": torch.tensor([0, 1]), "b": torch.tensor([0, 1])}
+    assert scope.together(pairs)(values, 0.5)["b"].tolist() == [False, True]

@@ -21,6 +21,7 @@ __all__ = [
     "hutchinson_diagonals",
     "input_grams",
     "input_norms",
+    "linear_error",
     "of_each_class",
     "squared_gradients",
 ]
@@ -42,6 +43,23 @@ def gradients(
         return dict(zip(own, found, strict=True))
 
     return averaged(measure, model, batches, "gradient")
+
+
+def linear_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean over rows of the sum of |target - output|, for `targets` of the outputs' shape or labels of classes.
+
+    For labels (rows,), outputs are logits, and it is their softmax that should be 1 at the label and 0 elsewhere.
+    Source: Mozer & Smolensky 1989, "Skeletonization".
+
+    >>> linear_error(torch.tensor([[0.5, -1.0]]), torch.tensor([[1.0, 1.0]])).item()
+    2.5
+    >>> linear_error(torch.zeros(1, 4), torch.tensor([2])).item()
+    1.5
+    """
+    if not targets.is_floating_point():
+        targets = nn.functional.one_hot(targets, outputs.shape[1])
+        outputs = outputs.softmax(1)
+    return (targets - outputs).abs().flatten(1).sum(1).mean()
 
 
 def hessian_gradients(

@@ -58,7 +58,7 @@ def _streamed(
         name = names.get(id(layer.weight))
         if name is None:
             return
-        for inputs in _columns(layer, args[0]):
+        for inputs in columns(layer, args[0]):
             found = summed(inputs)
             sums[name] = sums[name] + found if name in sums else found
 
@@ -79,7 +79,7 @@ def _streamed(
     return {name: sums[name] for name in names.values() if name in sums}
 
 
-def _columns(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Iterator[Tensor]:
+def columns(layer: nn.Linear | nn.Conv2d, inputs: Tensor) -> Iterator[Tensor]:
     """What the layer multiplies its weight with, (groups, rows, columns) in double precision, some rows at a time."""
     if isinstance(layer, nn.Linear):
         yield inputs.reshape(1, -1, inputs.shape[-1]).double()

@@ -11,7 +11,7 @@ from prunus.pattern import Pattern
 from prunus.pruning import Score
 from prunus.scope import Scope
 
-PATTERNS = ("element", "block", "channel", "head")
+PATTERNS = ("element", "block", "channel", "head", "column", "whole")
 METHODS = ("l_obs", "obs", "sparsegpt")
 SCOPES = ("network", "tensor", "row", "n_of_m", "erk", "er", "smart_ratio", "smart_ratio_vgg")
 
@@ -33,7 +33,7 @@ def method_named(text: str) -> Callable[..., Any]:
 
 
 def pattern_named(text: str) -> Pattern:
-    """`element`, `channel(0)`, `block(4, 4)`, `head(64)`, or `file.py:name`."""
+    """`element`, `channel(0)`, `block(4, 4)`, `head(64)`, `column`, `whole`, or `file.py:name`."""
     return cast(Pattern, _part("pattern", text, pattern, PATTERNS))
 
 

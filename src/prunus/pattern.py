@@ -16,7 +16,7 @@ class Pattern(Protocol):
         ...
 
     def entries(self, kept: Tensor, shape: Size) -> Tensor:
-        """The bool mask of `shape` that keeps the entries of the kept atoms."""
+        """What `kept` has of each atom, bool or of another type, at all the entries of the atom, of `shape`."""
         ...
 
 
@@ -80,6 +80,32 @@ class channel:  # noqa: N801
     def _check(self, shape: Size) -> None:
         if not -len(shape) <= self.dimension < len(shape):
             raise PrunusError(f"channel({self.dimension}) needs that dimension, found shape {tuple(shape)}.")
+
+
+@dataclass(frozen=True)
+class _Column:
+    def atoms(self, score: Tensor) -> Tensor:
+        return score.flatten(1).sum(0)
+
+    def entries(self, kept: Tensor, shape: Size) -> Tensor:
+        return kept.reshape(1, *shape[1:]).expand(shape).contiguous()
+
+
+column = _Column()
+"""The entries at one place of all filters: columns of the tensor seen as a matrix, "shapes" in Wen et al. 2016."""
+
+
+@dataclass(frozen=True)
+class _Whole:
+    def atoms(self, score: Tensor) -> Tensor:
+        return score.sum().reshape(1)
+
+    def entries(self, kept: Tensor, shape: Size) -> Tensor:
+        return kept.expand(shape.numel()).reshape(shape).contiguous()
+
+
+whole = _Whole()
+"""All of a tensor: a layer lives or dies, "depth" in Wen et al. 2016."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, prod
 
+import torch
 from torch import Tensor
 
 from prunus.errors import PrunusError
@@ -175,6 +176,48 @@ def toward(densities: Mapping[str, float], begin: Mapping[str, float]) -> Scope:
         )
 
     return scope
+
+
+def together(groups: Mapping[str, Tensor], scope: Scope = network) -> Scope:
+    """Atoms with the same number in `groups` live or die together; `scope` says which groups do.
+
+    `groups` has for each tensor the numbers (atoms,) of its atoms, as `prunus.shrinking.wiring` finds them for
+    channels. A group's score is the sum of its atoms', it competes among those of the first tensor that has a part in
+    it, and the density is that of groups. Atoms with negative numbers, and those of tensors not in `groups`, stay, and
+    are not counted.
+
+    >>> scores = {"first": torch.tensor([1.0, 4.0, 9.0]), "second": torch.tensor([2.0, 8.0])}
+    >>> pairs = {"first": torch.tensor([0, 1, -1]), "second": torch.tensor([1, 0])}
+    >>> {name: kept.tolist() for name, kept in together(pairs)(scores, 0.5).items()}
+    {'first': [True, False, True], 'second': [False, True]}
+    """
+
+    def choose(scores: Tree, density: float) -> dict[str, Tensor]:
+        found = {name: groups[name].to(score.device) for name, score in scores.items() if name in groups}
+        for name, numbers in found.items():
+            if numbers.shape != scores[name].shape:
+                expected = tuple(scores[name].shape)
+                raise PrunusError(f"{name}: groups have shape {tuple(numbers.shape)}, the atoms {expected}.")
+        kept = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+        if not any((numbers >= 0).any() for numbers in found.values()):
+            return kept
+        members = torch.cat([numbers[numbers >= 0] for numbers in found.values()])
+        distinct, places = members.unique(return_inverse=True)  # (groups,), (members,)
+        values = torch.cat([scores[name][numbers >= 0] for name, numbers in found.items()]).double()
+        worth = torch.zeros(len(distinct), dtype=values.dtype, device=values.device).index_add_(0, places, values)
+        worth.nan_to_num_(-torch.inf, torch.inf, -torch.inf)  # what is barred, beside what is infinitely good
+        tensors = torch.cat([torch.full_like(n[n >= 0], k) for k, n in enumerate(found.values())])
+        first = torch.full_like(distinct, len(found)).scatter_reduce_(0, places, tensors, "amin")
+        owned = {name: first == k for k, name in enumerate(found) if (first == k).any()}
+        chosen = scope({name: worth[own] for name, own in owned.items()}, density)
+        alive = torch.zeros_like(distinct, dtype=torch.bool)
+        for name, own in owned.items():
+            alive[own] = chosen[name]
+        for name, numbers in found.items():
+            kept[name][numbers >= 0] = alive[torch.searchsorted(distinct, numbers[numbers >= 0])]
+        return kept
+
+    return choose
 
 
 def overall(densities: Mapping[str, float], values: Tree) -> float:

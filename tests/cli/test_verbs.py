@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from prunus import models
+from prunus import loading, models
 from prunus.data import load
 from prunus.mask import Mask
 
@@ -121,6 +122,42 @@ def test_prune_in_rounds(prunus, trained):
     assert outcome.code == 0, outcome.err
     assert outcome.json["density"] == pytest.approx(0.01, rel=0.01)
     assert all(layer["density"] > 0 for layer in outcome.json["layers"])
+
+
+@pytest.mark.parametrize(("score", "pattern"), [("magnitude", "channel(0)"), ("relevance", "channel(1)")])
+def test_prune_and_shrink(prunus, trained, score, pattern):
+    """200 of the 400 hidden units are really gone, and what is left is evaluated and loaded as it is."""
+    outcome = prunus(
+        *("prune", "lenet-300-100", "--weights", "w.safetensors", "--data", "digits", "--score", score),
+        *("--pattern", pattern, "--density", 0.5, "--shrink", "-o", "p.safetensors", "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    small = load_file("p.safetensors")
+    first, second = (len(small[f"fc{layer}.weight"]) for layer in (1, 2))
+    assert first + second == 200
+    sizes = {"fc1.weight": (first, 64), "fc2.weight": (second, first), "fc3.weight": (10, second)}
+    assert {name: tuple(small[name].shape) for name in sizes} == sizes
+    kept = {layer["name"]: round(layer["density"] * prod(layer["shape"])) for layer in outcome.json["layers"]}
+    assert kept == {name: prod(shape) for name, shape in sizes.items()}
+    evaluated = prunus("evaluate", "lenet-300-100", "--weights", "p.safetensors", "--data", "digits", "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.json["dense_bytes"] < outcome.json["dense_bytes"] / 2
+    assert loading.load("p.safetensors").fc1.out_features == first
+
+
+def test_only_whole_channels_shrink(prunus, trained):
+    outcome = prunus(
+        *("prune", "lenet-300-100", "--weights", "w.safetensors", "--score", "magnitude", "--density", 0.5),
+        *("--shrink", "-o", "p.safetensors"),
+    )
+    assert outcome.code == 2
+    assert "--shrink removes whole channels" in outcome.err
+    without_data = prunus(
+        *("prune", "lenet-300-100", "--weights", "w.safetensors", "--score", "magnitude", "--density", 0.5),
+        *("--pattern", "channel(0)", "--scope", "tensor", "--shrink", "-o", "p.safetensors"),
+    )
+    assert without_data.code == 0, without_data.err
+    assert load_file("p.safetensors")["fc2.weight"].shape == (50, 150)
 
 
 @pytest.mark.parametrize(

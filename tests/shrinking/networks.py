@@ -4,6 +4,7 @@ import copy
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from prunus.mask import Mask
@@ -28,6 +29,45 @@ class Residual(nn.Module):
         for into, norm, out in zip(self.into, self.norms, self.out, strict=True):
             trunk = trunk + out(self.activation(norm(into(trunk))))
         return self.classifier(trunk.mean((2, 3)))
+
+
+class Separable(nn.Module):
+    """Depthwise convolutions between pointwise ones, one of them around a shortcut, as in MobileNets."""
+
+    def __init__(self, maps=6, bias=True):
+        super().__init__()
+        self.stem = nn.Conv2d(3, maps, 3, padding=1)
+        self.wide = nn.Conv2d(maps, 8, 1, bias=False)
+        self.wide_norm = nn.BatchNorm2d(8)
+        self.depth = nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=bias)
+        self.depth_norm = nn.BatchNorm2d(8)
+        self.narrow = nn.Conv2d(8, maps, 1)
+        self.last = nn.Conv2d(maps, maps, 3, groups=maps)
+        self.classifier = nn.Linear(maps, 4)
+
+    def forward(self, images):
+        trunk = self.stem(images)
+        wide = F.leaky_relu(self.wide_norm(self.wide(trunk)))
+        inner = F.leaky_relu(self.depth_norm(self.depth(wide)))
+        return self.classifier(self.last(trunk + self.narrow(inner)).relu().mean((2, 3)))
+
+
+class Concatenated(nn.Module):
+    """Each layer reads what all before it made, as in DenseNets."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(7, 5, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(12)
+        self.third = nn.Conv2d(12, 6, 1)
+        self.classifier = nn.Linear(6 * 4, 4)
+
+    def forward(self, images):
+        first = F.relu(self.first(images))
+        second = self.second(torch.cat([images, first], 1))
+        third = self.third(F.relu(self.norm(torch.cat((images, first, second), dim=1))))
+        return self.classifier(F.max_pool2d(third, 4).flatten(1))
 
 
 def perceptron(*widths, activation=nn.LeakyReLU, bias=True):

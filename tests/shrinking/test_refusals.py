@@ -32,9 +32,17 @@ def pooled(maps):
 
 
 REFUSED = {
-    "concatenation": (Net(lambda net, x: pooled(torch.cat([x, x], 1)), features=8), "cat at 'cat'"),
+    "concatenation of rows": (Net(lambda net, x: pooled(torch.cat([x, x], 2))), "cat at 'cat' joins along dimension 2"),
+    "concatenation with a number": (
+        Net(lambda net, x: pooled(torch.cat([x, net.part.weight], 1)), nn.Conv2d(4, 2, 4), features=8),
+        "part.weight",
+    ),
     "stacking": (Net(lambda net, x: torch.stack([x, x]).sum((0, 3, 4))), "stack at 'stack'"),
-    "depthwise": (Net(lambda net, x: pooled(net.part(x)), nn.Conv2d(4, 4, 3, groups=4)), "Conv2d at 'part' has 4"),
+    "groups": (Net(lambda net, x: pooled(net.part(x)), nn.Conv2d(4, 4, 3, groups=2)), "Conv2d at 'part' has 2"),
+    "depthwise, two each": (
+        Net(lambda net, x: pooled(net.part(x)), nn.Conv2d(4, 8, 3, groups=4), features=8),
+        "Conv2d at 'part' has 4",
+    ),
     "transposed": (Net(lambda net, x: pooled(net.part(x)), nn.ConvTranspose2d(4, 4, 2)), "ConvTranspose2d at 'part'"),
     "one-dimensional": (Net(lambda net, x: net.part(x.flatten(2)).mean(2), nn.Conv1d(4, 4, 3)), "Conv1d at 'part'"),
     "group norm": (Net(lambda net, x: pooled(net.part(x)), nn.GroupNorm(2, 4)), "GroupNorm at 'part'"),

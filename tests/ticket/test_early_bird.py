@@ -8,7 +8,8 @@ from torch import nn
 
 from prunus.errors import PrunusError
 from prunus.snapshot import copied
-from prunus.ticket.early_bird import EarlyBird, penalty
+from prunus.structured.slimming import penalty
+from prunus.ticket.early_bird import EarlyBird
 
 
 def network() -> nn.Sequential:

@@ -1,6 +1,7 @@
 """`prunus evaluate`."""
 
 import time
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -21,14 +22,18 @@ def evaluate(
     from prunus import models
     from prunus.checkpoint import read_weights
     from prunus.data import load
+    from prunus.errors import PrunusError
     from prunus.evaluation import evaluate
     from prunus.loading import fit
     from prunus.mask import Mask
+    from prunus.shrinking import shrink_to_fit
 
     started = time.monotonic()
     loaded = load(data)
-    network = models.build(model, loaded)
-    fit(network, read_weights(weights))
+    network, tensors = models.build(model, loaded), read_weights(weights)
+    with suppress(PrunusError):  # where channels were removed; what fits neither way, `fit` tells
+        network = shrink_to_fit(network, tensors)
+    fit(network, tensors)
     score = evaluate(network, loaded.test() if split == "test" else loaded.validation)
     result = {
         "model": model,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from prunus.cli.evidence import check_data, evidence
-from prunus.cli.networks import as_described
+from prunus.cli.networks import as_described, example_for
 from prunus.cli.options import Json, Model, Out, Seed, Weights
 from prunus.cli.output import check_output, percent, print_json, print_table
 
@@ -33,7 +33,9 @@ def prune(
             "network for scores and obs, tensor for the other methods, unless given"
         ),
     ] = None,
-    pattern: Annotated[str, Parameter(help="element, 'channel(0)', 'block(4, 4)', 'head(64)'")] = "element",
+    pattern: Annotated[
+        str, Parameter(help="element, 'channel(0)', 'block(4, 4)', 'head(64)', column, whole, or file.py:name")
+    ] = "element",
     rounds: Annotated[
         int, Parameter(help="prune in as many rounds, the score measured anew in each; SynFlow's authors take 100")
     ] = 1,
@@ -44,18 +46,26 @@ def prune(
     initial: Annotated[Path | None, Parameter(help="weights before training, for scores that ask for them")] = None,
     mask: Annotated[Path | None, Parameter(help="also write the mask, one bit a weight")] = None,
     allow_empty: Annotated[bool, Parameter(negative="", help="a layer may lose everything")] = False,
+    shrink: Annotated[
+        bool,
+        Parameter(negative="", help="with a channel pattern: whole channels go, and shapes get smaller"),
+    ] = False,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """Zero the weights of MODEL that score least; the file keeps its names and shapes."""
+    """Zero the weights of MODEL that score least; the file keeps its names and, unless told to shrink, its shapes."""
     from prunus import layerwise, models, parts
     from prunus.checkpoint import read_weights, write_weights
     from prunus.data import load
     from prunus.errors import PrunusError
     from prunus.loading import fit
     from prunus.measures import measured
+    from prunus.pattern import channel
     from prunus.pruning import iterate
     from prunus.schedule import rounds as falling
+    from prunus.scope import together
+    from prunus.shrinking import shrink as shrunk
+    from prunus.shrinking import spread, wiring
     from prunus.tree import assign
     from prunus.tree import weights as prunable
 
@@ -69,12 +79,19 @@ def prune(
         )
     function: Any = parts.score_named(score) if score else parts.method_named(str(method))
     where, what = parts.scope_named(scope or "network"), parts.pattern_named(pattern)
+    if shrink and what not in (channel(0), channel(1)):
+        raise PrunusError(f"--shrink removes whole channels: give --pattern channel(0) or channel(1), not {pattern}.")
     needs = inspect.signature(function).parameters
     loaded: Any = load(data) if data else None
     if loaded is None:
         check_data(needs, method or ("--reconstruct" if reconstruct else None))
     network = models.build(model, loaded) if loaded else as_described(model, weights)
     fit(network, read_weights(weights))
+    dense_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+    example = example_for(network, loaded) if shrink else None
+    channels = wiring(network, example=example) if example is not None else None
+    if channels:
+        where = together(channels.outputs if what == channel(0) else channels.inputs, where)
     if method:
         chosen = {"scope": where} if scope else {}
         moved, kept = function(network, density=density, **chosen, **measured(needs, network, loaded))
@@ -89,10 +106,13 @@ def prune(
             allow_empty=allow_empty,
             **evidence(needs, network, initial, seed),
         )
+        kept = spread(kept, channels) if channels else kept
         moved = prunable(network)
         if reconstruct:
             moved = layerwise.reconstruct(network, kept, **measured(["grams"], network, loaded))
     assign(network, kept.apply(moved))
+    if example is not None:
+        network = shrunk(network, kept, example=example)
     description = models.describe(network)
     write_weights(output, network.state_dict(), metadata={"model": description} if description else {})
     if mask:
@@ -105,7 +125,7 @@ def prune(
                 "data": data,
                 "seed": seed,
                 "density": kept.density,
-                "dense_bytes": 4 * sum(parameter.numel() for parameter in network.parameters()),
+                "dense_bytes": dense_bytes,
                 "file_bytes": output.stat().st_size,
                 "seconds": time.monotonic() - started,
                 "layers": [
@@ -117,4 +137,5 @@ def prune(
         return
     rows = [(name, "x".join(map(str, tensor.shape)), percent(densities[name])) for name, tensor in kept.items()]
     print_table(f"{output}: {kept.kept:,} of {kept.total:,} weights kept", ("weights", "shape", "density"), rows)
-    print("The file is as large as before: zeros take their bytes until `prunus pack` stores them as zeros.")
+    if not shrink:
+        print("The file is as large as before: zeros take their bytes until `prunus pack` stores them as zeros.")

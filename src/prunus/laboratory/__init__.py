@@ -7,6 +7,7 @@ not hold yet, and whatever they stand on.
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
 from prunus.laboratory.masks import Inverted, Iterated, MaskFile, Pruned, Shuffled
+from prunus.laboratory.narrowed import Lassoed, Narrowed, Selected
 from prunus.laboratory.rewired import Ended, Rewired
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
@@ -31,8 +32,10 @@ __all__ = [
     "Gems",
     "Inverted",
     "Iterated",
+    "Lassoed",
     "MaskFile",
     "Masked",
+    "Narrowed",
     "Netted",
     "Opened",
     "Perturbed",
@@ -41,6 +44,7 @@ __all__ = [
     "Redrawn",
     "Rewired",
     "Rewound",
+    "Selected",
     "Shrunk",
     "Shuffled",
     "Size",

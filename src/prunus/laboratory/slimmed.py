@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from prunus.evaluation import evaluate
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import as_begun
-from prunus.mask import Mask
-from prunus.ranking import keep_largest
 from prunus.settings import Settings
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
-from prunus.ticket.early_bird import EarlyBird, largest, penalty, scales
+from prunus.structured.slimming import largest, penalty, scales, spared
+from prunus.ticket.early_bird import EarlyBird
 from prunus.ticket.noise import quiet
 from prunus.training import train
 
@@ -97,9 +96,7 @@ class Ranked:
             names = scales(self.task.network())
         trained: Snapshot = bench.result(self.trained)
         found = {name: trained.weights[name] for name in names}
-        kept = largest(found, self.density)
-        spared = {name: keep_largest([scale.abs()], 1)[0] for name, scale in found.items() if not kept[name].any()}
-        mask = Mask({**kept, **spared})
+        mask = spared(largest(found, self.density), found)
         return Outcome(mask, {"density": mask.density, "densities": mask.densities()})
 
 

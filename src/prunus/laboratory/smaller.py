@@ -13,6 +13,7 @@ from prunus.modes import mode
 from prunus.shrinking import shrink
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
+from prunus.structured.slimming import with_shifts
 from prunus.ticket.noise import quiet
 from prunus.tree import parameters
 
@@ -36,7 +37,7 @@ class Shrunk:
         with quiet():
             model = self.task.network()
             start.restore_weights(model)
-            silent = _with_shifts(model, bench.result(self.mask))
+            silent = with_shifts(model, bench.result(self.mask))
             smaller = shrink(model, silent, example=self.task.example())
             return Outcome(Snapshot.take(smaller, step=start.step))
 
@@ -98,10 +99,3 @@ def size(task: Task, found: Snapshot, mask: Mask | None = None) -> Size:
     for handle in handles:
         handle.remove()
     return Size(sum(kept.values()), sum(counted))
-
-
-def _with_shifts(model: nn.Module, mask: Mask) -> Mask:
-    """`mask`, of BatchNorm scales, with the shifts beside them."""
-    own = parameters(model)
-    shifts = {name.removesuffix("weight") + "bias": kept for name, kept in mask.items()}
-    return Mask({**mask, **{name: kept for name, kept in shifts.items() if name in own}})

@@ -14,7 +14,8 @@ from prunus.recipe.lottery_ticket import check_seeds
 from prunus.recipe.tables import Row, keep_table
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
-from prunus.ticket.early_bird import EarlyBird, scales
+from prunus.structured.slimming import scales
+from prunus.ticket.early_bird import EarlyBird
 
 
 @dataclass(frozen=True)

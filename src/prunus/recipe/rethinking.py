@@ -27,7 +27,7 @@ from prunus.recipe.lottery_ticket import check_seeds
 from prunus.recipe.tables import Row, keep_table
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
-from prunus.ticket.early_bird import scales
+from prunus.structured.slimming import scales
 
 UNITS = ("channels", "weights")
 

@@ -23,6 +23,7 @@ from prunus.score.magnitude import (
     small_initial,
     small_initial_small_final,
 )
+from prunus.score.units import relevance
 
 __all__ = [
     "chance",
@@ -40,6 +41,7 @@ __all__ = [
     "momentum",
     "movement",
     "obd",
+    "relevance",
     "small_final",
     "small_initial",
     "small_initial_small_final",

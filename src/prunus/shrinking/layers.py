@@ -16,7 +16,7 @@ class Layer:
         self.inputs = inputs
         self.outputs = outputs
         self.follower: Normalisation | None = None  # its mean takes the constants that there is no bias for
-        self._module = module
+        self.module = module
         self._windows = module.weight.detach().reshape(len(outputs), len(inputs.channels), -1)
         self._nonzero = (self._windows != 0).any(2)  # (out, in)
         # A window that reaches over the edge sees zeros there, so that only zero is the same to all windows.
@@ -26,13 +26,13 @@ class Layer:
     def constants(self) -> Tensor:
         """The values (out,) of those outputs that read nothing but constants, NaN for the others."""
         values = self._share_of(self._constant)
-        if self._module.bias is not None:
-            values = values + self._module.bias.detach().double()
+        if self.module.bias is not None:
+            values = values + self.module.bias.detach().double()
         return values.where(~(self._nonzero & ~self._constant).any(1), torch.nan)
 
     def reads(self, rows: Tensor) -> Tensor:
         """Which inputs (in,) the outputs `rows` (out,) cannot do without: neither unread nor constants to fold."""
-        has_place = self._module.bias is not None or self.follower is not None
+        has_place = self.module.bias is not None or self.follower is not None
         foldable = self._constant if has_place else self._constant & (self.inputs.constants == 0)
         return self._nonzero[rows].any(0) & ~foldable
 
@@ -48,14 +48,14 @@ class Layer:
         """
         if rows.all() and columns.all():
             return
-        weight, bias = self._module.weight.detach(), self._module.bias
+        weight, bias = self.module.weight.detach(), self.module.bias
         tensors = {"weight": weight[rows][:, columns]}
         folded = self._share_of(self._constant & ~columns)
         if bias is not None:
             tensors["bias"] = (bias.detach().double() + folded)[rows].to(bias)
         elif self.follower is not None:
             self.follower.shift(-folded)
-        resize(self._module, tensors)
+        resize(self.module, tensors)
 
     def _share_of(self, inputs: Tensor) -> Tensor:
         """What the constants at `inputs` (in,) add to each output (out,)."""
@@ -87,6 +87,28 @@ class Normalisation:
         """Add `difference` (count,) to the running mean."""
         mean = self.module.get_buffer("running_mean")
         mean += difference.to(mean)
+
+    def cut(self, kept: Tensor) -> None:
+        """Leave the module its channels `kept` (count,)."""
+        if not kept.all():
+            resize(self.module, {name: tensor[kept] for name, tensor in own_tensors(self.module).items()})
+
+
+@dataclass(frozen=True)
+class Depthwise:
+    """A Conv2d `module` that makes each of `channels` (count,) out of that channel alone."""
+
+    module: nn.Conv2d
+    channels: Tensor
+
+    def constants(self, inputs: Tensor) -> Tensor:
+        """The values (count,) of channels that read the constants `inputs` (count,), NaN for those that vary."""
+        kernels = self.module.weight.detach().double().flatten(1)  # (count, places)
+        known = inputs == 0 if _pads_zeros(self.module) else inputs.isfinite()
+        values = kernels.sum(1) * inputs.where(known, 0)
+        if self.module.bias is not None:
+            values = values + self.module.bias.detach().double()
+        return values.where(known | ~(kernels != 0).any(1), torch.nan)
 
     def cut(self, kept: Tensor) -> None:
         """Leave the module its channels `kept` (count,)."""

@@ -20,9 +20,9 @@ def shrink(model: nn.Module, mask: Mask | None = None, *, example: Tensor) -> nn
 
     Class and names stay; Linear, Conv2d and BatchNorm layers get smaller. What a removed channel constantly gave goes
     into the next layer's bias or, where it has none, into the mean of the BatchNorm behind it. Channels joined by an
-    addition go together or not at all. A channel stays where the network could not do without it exactly: a constant
-    other than zero before zero padding or before a layer without bias and BatchNorm; the last channel of a layer; those
-    of layers that share weights or are called twice.
+    addition go together or not at all, and so do those that a depthwise convolution reads and makes. A channel stays
+    where the network could not do without it exactly: a constant other than zero before zero padding or before a layer
+    without bias and BatchNorm; the last channel of a layer; those of layers that share weights or are called twice.
 
     The outputs of the smaller network are checked, in evaluation mode and on the CPU, on `example` (batch, channels,
     ...) and on normal random inputs of that shape: no further from the pruned network's than the square root of the
@@ -35,7 +35,7 @@ def shrink(model: nn.Module, mask: Mask | None = None, *, example: Tensor) -> nn
     Linear(in_features=3, out_features=5, bias=True)
     """
     model = unwrapped(model)
-    smaller = _copied(model).cpu().eval()
+    smaller = copied(model).cpu().eval()
     if mask is not None:
         mask.apply_to(smaller)
     example = example.detach().cpu()
@@ -53,7 +53,8 @@ def shrink(model: nn.Module, mask: Mask | None = None, *, example: Tensor) -> nn
     return smaller
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of `model`; raises `PrunusError` where a weight is no parameter."""
     try:
         return deepcopy(model)
     except RuntimeError as error:  # torch copies no tensor that was computed with gradients
@@ -66,6 +67,8 @@ def _cut(reading: Reading) -> None:
     kept = needed(reading.channels, reading.layers)
     for layer in reading.layers:
         layer.cut(kept[layer.outputs], kept[layer.inputs.channels])
+    for depthwise in reading.depthwise:
+        depthwise.cut(kept[depthwise.channels])
     for normalisation in reading.normalisations:
         normalisation.cut(kept[normalisation.channels])
 

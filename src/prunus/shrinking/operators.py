@@ -19,6 +19,9 @@ _POOLING = {
 RESHAPING = {"flatten", "view", "reshape", "squeeze", "unsqueeze"}
 """The values stay as they are, in the same order."""
 
+JOINING = {"cat", "concat", "concatenate"}
+"""Channels of several tensors, one behind the other."""
+
 CROSSING = {"softmax", "logsoftmax"}
 """A value of the result is made of all channels."""
 

@@ -11,8 +11,9 @@ from torch.fx.node import map_arg
 from prunus.errors import PrunusError
 from prunus.operators import operator_name, plain_name
 from prunus.shrinking.channels import Channels, Signal
-from prunus.shrinking.layers import Layer, Normalisation
-from prunus.shrinking.operators import CROSSING, RESHAPING, keeps_channels_apart
+from prunus.shrinking.layers import Depthwise, Layer, Normalisation
+from prunus.shrinking.operators import CROSSING, JOINING, RESHAPING, keeps_channels_apart
+from prunus.shrinking.resizing import is_depthwise
 
 
 class Reading(fx.Interpreter):
@@ -27,6 +28,7 @@ class Reading(fx.Interpreter):
         self.extra_traceback = False  # it would be written into our messages
         self.channels = Channels()
         self.layers: list[Layer] = []
+        self.depthwise: list[Depthwise] = []
         self.normalisations: list[Normalisation] = []
         self._network = network
         self._tied = _tied_modules(network, self.graph)
@@ -54,6 +56,8 @@ class Reading(fx.Interpreter):
         if not sources:
             raise self._refusal(node)
         module = self._network.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if type(module) is nn.Conv2d and module.groups > 1 and is_depthwise(module):
+            return self._each_alone(node, module, sources[0], result.shape)
         if type(module) in (nn.Linear, nn.Conv2d):
             return self._mixed(node, module, sources[0], result.shape)
         if type(module) in (nn.BatchNorm1d, nn.BatchNorm2d):
@@ -64,6 +68,8 @@ class Reading(fx.Interpreter):
         if name in CROSSING:
             self.channels.pin(sources[0].channels)
             return Signal.varying(sources[0].channels, result.shape)
+        if name in JOINING:
+            return self._concatenated(node, result.shape)
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         if name == "pad":
             return self._padded(node, sources[0], args[1] if len(args) > 1 else kwargs["pad"], result)
@@ -85,6 +91,17 @@ class Reading(fx.Interpreter):
         self.layers.append(layer)
         self._layer_at[node] = layer
         return Signal(outputs, layer.constants(), shape)
+
+    def _each_alone(self, node: fx.Node, module: nn.Conv2d, source: Signal, shape: Size) -> Signal:
+        """A depthwise convolution leaves channels where they are."""
+        self._check_weight(node, module)
+        if len(source.shape) != 4:
+            raise self._refusal(node, f"reads a tensor of shape {tuple(source.shape)}")
+        if node.target in self._tied:
+            self.channels.pin(source.channels)
+        depthwise = Depthwise(module, source.channels)
+        self.depthwise.append(depthwise)
+        return Signal(source.channels, depthwise.constants(source.constants), shape)
 
     def _normalised(self, node: fx.Node, module: Any, source: Signal) -> Signal:
         """BatchNorm leaves channels where they are."""
@@ -117,6 +134,18 @@ class Reading(fx.Interpreter):
         channels = torch.cat([self._pinned(front), source.channels, self._pinned(behind)])
         known = torch.cat([torch.ones(front), ~source.constants.isnan(), torch.ones(behind)]).bool()
         return Signal(channels, self._constants(node, result).where(known, torch.nan), result.shape)
+
+    def _concatenated(self, node: fx.Node, shape: Size) -> Signal:
+        """The channels of one tensor behind those of another."""
+        parts = node.args[0] if node.args else node.kwargs["tensors"]
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
+        signals = [self._signals.get(part) for part in parts] if isinstance(parts, list | tuple) else [None]
+        known = [signal for signal in signals if signal is not None]
+        if len(known) < len(signals):
+            raise self._refusal(node)
+        if not isinstance(dim, int) or dim % len(shape) != 1:
+            raise self._refusal(node, f"joins along dimension {dim}, not along the channels")
+        return Signal(torch.cat([s.channels for s in known]), torch.cat([s.constants for s in known]), shape)
 
     def _apart(self, node: fx.Node, sources: Sequence[Signal], result: Tensor) -> Signal:
         """Every channel of the result is made of the same channels of the sources."""

@@ -25,7 +25,7 @@ def shrink_to_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     for path, module in smaller.named_modules():
         own = own_tensors(module)
         given = {name: tensors[f"{path}.{name}".removeprefix(".")] for name in own}
-        if type(module) in (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d) and _are_cut(given, own):
+        if _can_be_cut(module) and _are_cut(given, own):
             resize(module, {name: tensor.to(own[name]) for name, tensor in given.items()})
     for _ in zipped(tensors, smaller.state_dict()):  # the rest has to fit as it is
         pass
@@ -39,8 +39,16 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in named if tensor.ndim}
 
 
+def is_depthwise(module: nn.Conv2d) -> bool:
+    """Whether each channel is made of the one at its place alone."""
+    return module.groups == module.in_channels == module.out_channels
+
+
 def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give the Linear, Conv2d or BatchNorm `module` these `tensors`, and the sizes that go with them."""
+    """Give the Linear, Conv2d or BatchNorm `module` these `tensors`, and the sizes that go with them.
+
+    A convolution in groups must be depthwise.
+    """
     for name, tensor in tensors.items():
         own = getattr(module, name)
         channels_last = own.ndim == 4 and own.is_contiguous(memory_format=torch.channels_last)
@@ -50,8 +58,16 @@ def resize(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             module.out_features, module.in_features = module.weight.shape
         elif isinstance(module, nn.Conv2d):
             module.out_channels, module.in_channels = module.weight.shape[:2]
+            if module.groups > 1:
+                module.in_channels = module.groups = module.out_channels
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.num_features = len(value)
+
+
+def _can_be_cut(module: nn.Module) -> bool:
+    if type(module) is nn.Conv2d:
+        return module.groups == 1 or is_depthwise(module)
+    return type(module) in (nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def _are_cut(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:

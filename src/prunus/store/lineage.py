@@ -56,7 +56,7 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     match found["kind"]:
         case "Drawn":
             what = f"drawn    {found['task']['model']} for {found['task']['data']}, seed {found['seed']}"
-        case "Trained" | "Slimmed" | "Rewired" as kind if "error" in metrics:
+        case "Trained" | "Slimmed" | "Lassoed" | "Rewired" as kind if "error" in metrics:
             right = f"{100 - metrics['error']:.2f} % right on test"
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
         case "Trained" | "Slimmed" | "Rewired" as kind:
@@ -77,6 +77,9 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"inverted by {found['score']}: {100 * metrics['density']:.2f} % kept"
         case "Ranked":
             what = f"ranked   {100 * metrics['density']:.2f} % of the channels kept"
+        case "Narrowed" | "Selected" as kind:
+            share = metrics["parameters"] / metrics["parameters_before"]
+            what = f"{kind.lower()} {100 * share:.2f} % of the parameters kept"
         case "Shuffled" | "Summed" | "Netted" | "Approximated" as kind:
             what = f"{kind.lower():<8} seed {found['seed']}"
         case "Acted":

@@ -12,7 +12,7 @@ def check_pattern(pattern: Pattern, shapes: Sequence[tuple[int, ...]] = ((8, 8),
     """Hold `pattern` to its contract on tensors of `shapes` (all of which it must divide).
 
     Atoms partition the entries: every entry belongs to exactly one atom, `entries` gives each atom all of its
-    entries, and an atom's score is the sum of its entries' scores.
+    entries, whatever the type of what it gives them, and an atom's score is the sum of its entries' scores.
     """
     for shape in map(Size, shapes):
         score = torch.arange(shape.numel(), dtype=torch.float64).reshape(shape)
@@ -31,3 +31,5 @@ def check_pattern(pattern: Pattern, shapes: Sequence[tuple[int, ...]] = ((8, 8),
         assert bool((owners == 1).all()), f"{shape}: some entries belong to no atom or to several"
         everything = pattern.entries(torch.ones_like(atoms, dtype=torch.bool), shape)
         assert everything.all(), f"{shape}: keeping every atom does not keep every entry"
+        halves = pattern.entries(torch.full_like(atoms, 0.5), shape)
+        assert bool((halves == 0.5).all()), f"{shape}: the entries of an atom with the number 0.5 have another"

@@ -13,9 +13,9 @@ from prunus.tree import Tree, detached
 def check_score(score: Callable[..., Tree], **evidence: Any) -> None:
     """Run `score` on matrices, convolutions, half precision, channels-last, constant and empty tensors.
 
-    It must return finite-or-infinite (never NaN) scores under the weights' names and shapes, leave its inputs
-    alone, give the same answer twice, and not depend on memory layout. What `prunus.measures` measures, `initial`,
-    `momenta` and `generator` are provided, as a network may give them; any other evidence that the score needs is
+    It must return finite-or-infinite (never NaN) scores under the weights' names and shapes, leave its inputs alone,
+    give the same answer twice, and not depend on memory layout. What `prunus.measures` measures, `initial`, `momenta`,
+    `variances` and `generator` are provided, as a network may give them; any other evidence that the score needs is
     passed in `evidence`, fit for weights of the names and shapes in `prunus.testing.score.examples()`.
     """
     for title, weights in examples().items():
@@ -59,6 +59,7 @@ def _evidence(weights: Tree) -> dict[str, Any]:
         "momenta": {name: w.flip(-1) + 0.5 for name, w in weights.items()},
         "hessian_gradients": {name: 0.125 - w.flip(-1) for name, w in weights.items()},
         "flows": {name: w.flip(-1).double().square() for name, w in weights.items()},
+        "variances": {name: torch.arange(w.shape[1]) / 4 for name, w in weights.items()},
         "squared_gradients": {name: (w.flip(-1) - 0.25).square() for name, w in weights.items()},
         "hessian_diagonals": {name: w.flip(-1) + 0.75 for name, w in weights.items()},
         "input_norms": {

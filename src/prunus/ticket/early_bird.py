@@ -1,21 +1,17 @@
 """Early-Bird tickets: which channels are worth keeping is settled long before training ends.
 
 Source: You et al. 2020, "Drawing early-bird tickets"; a channel's worth is the scale that BatchNorm gives it, as in
-Liu et al. 2017, "Learning efficient convolutional networks through network slimming".
+`prunus.structured.slimming`.
 """
 
 from collections import deque
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
 from prunus.errors import PrunusError
 from prunus.mask import Mask
-from prunus.pruning import prune
-from prunus.score import magnitude
-from prunus.tree import Tree, parameters
+from prunus.structured.slimming import largest, scales
 
 
 class EarlyBird:
@@ -67,32 +63,3 @@ class EarlyBird:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from the masks that `state_dict` gave."""
         self._masks = deque(map(Mask, state["masks"]), maxlen=self.window)
-
-
-def penalty(model: nn.Module) -> Tensor:
-    """The sum of |gamma| over all BatchNorm scales, a scalar to be added to the loss, times 1e-4 in the paper.
-
-    Raises `PrunusError` for a model without BatchNorm scales.
-
-    >>> penalty(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(2))).item()
-    5.0
-    """
-    return torch.stack([scale.abs().sum() for scale in scales(model).values()]).sum()
-
-
-def largest(scales: Tree, density: float) -> Mask:
-    """The mask that keeps `density` of all channels, those with the largest BatchNorm scales |gamma|.
-
-    >>> largest({"first": torch.tensor([0.1, -3.0]), "second": torch.tensor([2.0, 1.0])}, 0.5)["first"].tolist()
-    [False, True]
-    """
-    return prune(scales, magnitude, density, allow_empty=True)
-
-
-def scales(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The BatchNorm weights (channels,) of `model` by name, each once; raises `PrunusError` where it has none."""
-    own = {id(layer.weight) for layer in model.modules() if isinstance(layer, _BatchNorm)}
-    found = {name: parameter for name, parameter in parameters(model).items() if id(parameter) in own}
-    if not found:
-        raise PrunusError(f"{type(model).__name__} has no BatchNorm scales to rank channels by.")
-    return found
