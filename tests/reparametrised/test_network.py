@@ -1,0 +1,116 @@
+"""What is baked is what evaluation saw, plain and with exact zeros; the model stays as it is until then."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from prunus import pack
+from prunus.data import load
+from prunus.errors import PrunusError
+from prunus.quantise import share
+from prunus.reparametrised import GradualMagnitude, Quantised, Reparametrisation, SoftThreshold
+from prunus.settings import Settings
+from prunus.training import train
+
+from .networks import METHODS, Normed, single
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+DIGITS = load("digits")
+SETTINGS = Settings(steps=30, batch=50, learning_rate=5e-3, weight_decay=1e-3)
+
+
+def learnt(name: str, model: nn.Module, steps: int = 30) -> Reparametrisation:
+    learning = Reparametrisation(model, METHODS[name])
+
+    def loss(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        penalty = learning.penalty()
+        value = nn.functional.cross_entropy(network(inputs), labels)
+        return value if penalty is None else value + penalty
+
+    train(
+        learning.network,
+        DIGITS,
+        SETTINGS,
+        seed=0,
+        optimizer=learning.optimizer(SETTINGS),
+        loss=loss,
+        end=steps,
+        on_step=learning.after_step,
+    )
+    return learning
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_baked_is_what_evaluation_saw(name: str) -> None:
+    model = Normed()
+    before, keys = deepcopy(model.state_dict()), list(model.state_dict())
+    learning = learnt(name, model)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    mask = learning.bake(model)
+    inputs, _ = next(DIGITS.train.batches(64, most=1))
+    learning.network.eval()
+    assert torch.allclose(model.eval()(inputs), learning.network(inputs), atol=1e-5)
+    assert list(model.state_dict()) == keys
+    assert type(model.fc) is nn.Linear
+    for key in ("conv.weight", "fc.weight"):
+        weight = model.get_parameter(key)
+        assert torch.equal(weight != 0, mask[key])
+        assert not weight[~mask[key]].signbit().any()
+        assert not torch.equal(weight, before[key])
+    assert 0 < mask.density < 1 or name == "binary"
+
+
+@pytest.mark.parametrize("name", ["surgery", "soft-movement", "variational-dropout", "l0", "3-bit"])
+def test_fewer_can_be_kept_than_the_method_would(name: str) -> None:
+    model = Normed()
+    learning = learnt(name, model, 8)
+    assert learning.mask().density > 0.1
+    mask = learning.bake(model, 0.1)
+    assert mask.kept == round(0.1 * (72 + 1280))
+    assert (mask & ~learning.mask()).kept == 0
+    worth = {key: layer.worth(learning.trained[key].detach()) for key, layer in learning.layers.items()}
+    least = min(float(worth[key][kept].min()) for key, kept in mask.items() if kept.any())
+    assert all((worth[key][learning.mask()[key] & ~kept] <= least).all() for key, kept in mask.items())
+
+
+def test_the_penalty_rises_with_the_steps() -> None:
+    learning, _ = single([[1.0, -1.0]], SoftThreshold(-3.0, 0.5, warm_up=4))
+    rising = []
+    for step in range(1, 7):
+        learning.after_step(step)
+        rising.append(learning.penalty().item())  # type: ignore[union-attr]
+    assert rising == pytest.approx([0.25 * 9 * share for share in (0.25, 0.5, 0.75, 1, 1, 1)])
+
+
+def test_what_a_method_adds_has_its_own_rate_and_no_decay() -> None:
+    learning, _ = single([[1.0, -1.0]], SoftThreshold(rate=3.0))
+    weights, added = learning.optimizer(Settings(steps=1, learning_rate=0.1, weight_decay=0.2)).param_groups
+    assert [tuple(one.shape) for one in weights["params"]] == [(1, 2)]
+    assert [tuple(one.shape) for one in added["params"]] == [()]
+    assert (weights["weight_decay"], added["weight_decay"]) == (0.2, 0.0)
+    assert added["lr"] == pytest.approx(3 * weights["lr"])
+
+
+def test_tied_weights_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    with pytest.raises(PrunusError, match=r"1\.weight is tied to another weight"):
+        Reparametrisation(model, GradualMagnitude(0.5, end=2))
+
+
+@pytest.mark.parametrize("bits", [1, 3])
+def test_few_levels_are_an_exact_codebook_and_a_small_file(bits: int, tmp_path: Path) -> None:
+    model = nn.Linear(256, 64, bias=False)
+    method = Quantised(bits)
+    learning = Reparametrisation(model, method)
+    learning.bake(model)
+    weight = model.weight.detach()
+    book = method.codebooks({"weight": weight})["weight"]
+    assert len(book.centroids) <= 2**bits
+    assert torch.equal(book.decode(), weight)
+    contents = pack.write(tmp_path / "a.prunus", {"weight": weight})
+    assert contents.file_bytes < bits * weight.numel() / 8 + 700
+    assert len(share(weight, 2**16).centroids) == len(book.centroids)  # there are no more values
