@@ -15,6 +15,7 @@ from prunus.laboratory import (
     Connected,
     Drawn,
     Elsewhere,
+    Ended,
     Frozen,
     Gems,
     Inverted,
@@ -26,6 +27,7 @@ from prunus.laboratory import (
     Pruned,
     Ranked,
     Redrawn,
+    Reparametrised,
     Rewound,
     Shrunk,
     Shuffled,
@@ -36,6 +38,8 @@ from prunus.laboratory import (
     Trained,
     Transferred,
 )
+from prunus.laboratory.reparametrised import METHODS
+from prunus.reparametrised import GradualMagnitude, Surgery
 from prunus.settings import Settings
 from prunus.store import identity, specification
 from prunus.store.identity import from_toml, hashed, to_toml
@@ -48,6 +52,8 @@ FIRST, SECOND, THIRD = Given(None, "first"), Given(None, "second"), Given(None, 
 PIECES: dict[type, Any] = {
     Drawn: Drawn(TASK, 0),
     Trained: Trained(TASK, FIRST, Settings(steps=10), 0),
+    Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, GradualMagnitude(0.5, end=9)),
+    Ended: Ended(FIRST),
     Pruned: Pruned(TASK, FIRST),
     Inverted: Inverted(TASK, FIRST),
     Shuffled: Shuffled(FIRST, 0),
@@ -119,6 +125,17 @@ CHANGES: dict[type, dict[str, Any]] = {
         "frozen": True,
         "until": 10,
     },
+    Reparametrised: {
+        "task": replace(TASK, corrupt="pixels"),
+        "start": SECOND,
+        "settings": Settings(steps=11),
+        "seed": 1,
+        "method": Surgery(0.5, until=9, of_tensors=(("fc3.weight", 0.1),)),
+        "density": 0.5,
+        "left": ("fc3.weight",),
+        "until": 10,
+    },
+    Ended: {"trained": SECOND},
     Pruned: PRUNED,
     Inverted: PRUNED,
     Shuffled: {"mask": SECOND, "seed": 1},
@@ -257,4 +274,10 @@ def test_methods_that_learn_masks_are_told_apart() -> None:
         *(Gems(0.5), Gems(0.4), Gems(0.5, 2), Gems(0.5, strength=1e-6), Gems(0.5, rescale=0.0)),
     ]
     found = {identity(replace(PIECES[Supermasked], method=method)) for method in methods}
+    assert len(found) == len(methods)
+
+
+def test_methods_over_training_are_told_apart() -> None:
+    methods = [method(0.1, 100, 1000) for method in METHODS.values()]
+    found = {identity(replace(PIECES[Reparametrised], method=method)) for method in methods}
     assert len(found) == len(methods)

@@ -25,7 +25,7 @@ METHODS: dict[str, Method] = {
     "soft-threshold": SoftThreshold(-4.0, 1e-3),
     "variational-dropout": VariationalDropout(1e-3, warm_up=5, log_variance=-6.0, rate=20.0),
     "l0": HardConcrete(1e-3, rate=20.0),
-    "l0-filters": HardConcrete(1e-2, axis=0, rate=30.0),
+    "l0-inputs": HardConcrete(1e-3, axis=1, rate=20.0),
     "binary": Quantised(),
     "3-bit": Quantised(3),
 }

@@ -45,6 +45,7 @@ def learnt(name: str, model: nn.Module, steps: int = 30) -> Reparametrisation:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_baked_is_what_evaluation_saw(name: str) -> None:
+    torch.manual_seed(0)
     model = Normed()
     before, keys = deepcopy(model.state_dict()), list(model.state_dict())
     learning = learnt(name, model)
@@ -65,6 +66,7 @@ def test_what_is_baked_is_what_evaluation_saw(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["surgery", "soft-movement", "variational-dropout", "l0", "3-bit"])
 def test_fewer_can_be_kept_than_the_method_would(name: str) -> None:
+    torch.manual_seed(0)
     model = Normed()
     learning = learnt(name, model, 8)
     assert learning.mask().density > 0.1
@@ -92,6 +94,18 @@ def test_what_a_method_adds_has_its_own_rate_and_no_decay() -> None:
     assert [tuple(one.shape) for one in added["params"]] == [()]
     assert (weights["weight_decay"], added["weight_decay"]) == (0.2, 0.0)
     assert added["lr"] == pytest.approx(3 * weights["lr"])
+
+
+def test_some_weights_can_be_left_alone() -> None:
+    model = Normed()
+    learning = Reparametrisation(model, GradualMagnitude(0.5, end=1), left=["conv.weight"])
+    learning.after_step(1)
+    mask = learning.bake(model)
+    assert list(mask) == ["fc.weight"]
+    assert mask.kept == 640
+    assert torch.equal(model.conv.weight, learning.network.get_parameter("conv.weight"))
+    with pytest.raises(PrunusError, match=r"no prunable weight of this model: norm\.weight"):
+        Reparametrisation(model, GradualMagnitude(0.5, end=1), left=["norm.weight"])
 
 
 def test_tied_weights_are_refused() -> None:

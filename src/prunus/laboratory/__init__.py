@@ -5,8 +5,10 @@ not hold yet, and whatever they stand on.
 """
 
 from prunus.laboratory.connected import Connected
+from prunus.laboratory.ended import Ended
 from prunus.laboratory.engine import Engine, pool, serial
 from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
+from prunus.laboratory.reparametrised import Reparametrised
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
@@ -24,6 +26,7 @@ __all__ = [
     "Connected",
     "Drawn",
     "Elsewhere",
+    "Ended",
     "Engine",
     "Frozen",
     "Gems",
@@ -36,6 +39,7 @@ __all__ = [
     "Pruned",
     "Ranked",
     "Redrawn",
+    "Reparametrised",
     "Rewound",
     "Shrunk",
     "Shuffled",

@@ -51,7 +51,7 @@ class Trained:
         last = total if self.until is None else self.until
         with quiet():
             model, optimizer = as_begun(self.task, start, self.settings)
-            curve = _Curve(model, data.validation, start.step, last, self.settings.precision)
+            curve = Curve(model, data.validation, start.step, last, self.settings.precision)
             if mask and not self.frozen and self.settings.sparse_below:
                 mask = sparsify(model, mask, below=self.settings.sparse_below, optimizer=optimizer).mask
             holding = hold(optimizer, model, mask, at=start.weights if self.frozen else None) if mask else nullcontext()
@@ -101,7 +101,7 @@ def _result(model: nn.Module, optimizer: Optimizer | None, step: int) -> Snapsho
     return Snapshot.take(model, optimizer, step=step)
 
 
-class _Curve:
+class Curve:
     """Error and loss on the validation part while training goes on, and the weights where that loss was least."""
 
     def __init__(self, model: nn.Module, split: Split, begin: int, last: int, precision: str) -> None:

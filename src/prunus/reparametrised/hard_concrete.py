@@ -1,7 +1,7 @@
 """Gates that are 0 with a learned probability: an L0 penalty with a gradient."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 
 import torch
@@ -83,6 +83,7 @@ class HardConcrete:
     chance: float = 0.5
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="hard concrete", init=False)
 
     def __post_init__(self) -> None:
         check_strength(self.strength)

@@ -1,7 +1,7 @@
 """Masks that are decided anew while all weights stay there: gradual magnitude with a way back, network surgery."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -56,6 +56,7 @@ class GradualMagnitude:
     per_tensor: bool = False
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="gradual magnitude", init=False)
 
     def __post_init__(self) -> None:
         cubic(self.density, begin=self.begin, end=self.end)  # refuses what is none
@@ -98,6 +99,7 @@ class Surgery:
     seed: int = 0
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="surgery", init=False)
 
     def __post_init__(self) -> None:
         if self.gamma < 0 or self.power < 0:

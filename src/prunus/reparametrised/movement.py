@@ -1,7 +1,7 @@
 """Movement pruning: scores that are trained along with the weights."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -73,6 +73,7 @@ class Movement:
     per_tensor: bool = False
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="movement", init=False)
 
     def __post_init__(self) -> None:
         cubic(self.density, begin=self.begin, end=self.end)  # refuses what is none
@@ -110,6 +111,7 @@ class SoftMovement:
     threshold: float = 0.1
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="soft movement", init=False)
 
     def __post_init__(self) -> None:
         check_strength(self.strength)

@@ -1,6 +1,6 @@
 """What methods that prune or quantise while training share: weights that are a function of what is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -42,7 +42,12 @@ class Layer(nn.Module):
 
 
 class Method(Protocol):
-    """How weights are reparametrised: a frozen dataclass of plain values."""
+    """How weights are reparametrised: a frozen dataclass of plain values, which tell it from all others."""
+
+    @property
+    def kind(self) -> str:
+        """Its name, for a person to read."""
+        ...
 
     @property
     def rate(self) -> float:
@@ -64,11 +69,12 @@ class Method(Protocol):
 
 
 class Reparametrisation:
-    """A copy of `model` whose prunable weights go through the layers of `method`; `model` is left as it is.
+    """A copy of `model` whose prunable weights, but those named in `left`, go through the layers of `method`.
 
-    Train `network` with `optimizer(settings)`, add `penalty()` to the loss, call `after_step` after every step, then
-    `bake` the plain weights into `model`: nothing of the method is left in it but zeros. All that the method remembers
-    is in the `state_dict` of `network`, but the step, which is in this one's. Raises `PrunusError` for tied weights.
+    `model` is left as it is. Train `network` with `optimizer(settings)`, add `penalty()` to the loss, call `after_step`
+    after every step, then `bake` the plain weights into `model`: nothing of the method is left in it but zeros. All
+    that the method remembers is in the `state_dict` of `network`, but the step, which is in this one's. Raises
+    `PrunusError` for tied weights, and where `left` names no prunable weight.
 
     >>> from prunus.reparametrised import SoftThreshold
     >>> model = nn.Linear(2, 1)
@@ -80,13 +86,16 @@ class Reparametrisation:
     [[0.1..., 0.0]]
     """
 
-    def __init__(self, model: nn.Module, method: Method) -> None:
+    def __init__(self, model: nn.Module, method: Method, *, left: Collection[str] = ()) -> None:
         self.method = method
         self.network = deepcopy(unwrapped(model))
         names = [name for name, _ in self.network.named_parameters(remove_duplicate=False)]
         if tied := set(names) - {name for name, _ in self.network.named_parameters()}:
             raise PrunusError(f"{min(tied)} is tied to another weight, and each place has a layer of its own.")
-        self.trained: dict[str, nn.Parameter] = weights(self.network)
+        prunable = weights(self.network)
+        if unknown := sorted(set(left) - prunable.keys()):
+            raise PrunusError(f"no prunable weight of this model: {', '.join(unknown[:3])}.")
+        self.trained = {name: weight for name, weight in prunable.items() if name not in left}
         self.layers = {name: method.layer(name, weight.detach()) for name, weight in self.trained.items()}
         for name, layer in self.layers.items():
             owner, _, attribute = name.rpartition(".")
@@ -152,7 +161,7 @@ class Reparametrisation:
 
     def state_dict(self) -> dict[str, Any]:
         """The step, and what was decided before: a checkpoint of other decisions is not taken for one of these."""
-        return {"step": self._step, "method": f"{type(self.method).__name__} {asdict(self.method)}"}  # type: ignore[call-overload]
+        return {"step": self._step, "method": str(asdict(self.method))}  # type: ignore[call-overload]
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> None:
         """Take the step back."""

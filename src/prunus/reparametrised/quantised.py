@@ -1,7 +1,7 @@
 """Weights of few levels from the first step on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -69,6 +69,7 @@ class Quantised:
     scaled: bool = True
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="quantised", init=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 16:

@@ -1,11 +1,16 @@
 """Weights that a learned threshold shrinks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from prunus.reparametrised.network import Layer, check_strength
+
+
+def shrunk(weight: Tensor, threshold: Tensor) -> Tensor:
+    """sign(w) max(0, |w| - sigmoid(threshold))."""
+    return weight.sign() * (weight.abs() - threshold.sigmoid()).relu()
 
 
 class _Shrinking(Layer):
@@ -15,7 +20,7 @@ class _Shrinking(Layer):
         self._strength = strength
 
     def forward(self, weight: Tensor) -> Tensor:
-        return weight.sign() * (weight.abs() - self.threshold.sigmoid()).relu()
+        return shrunk(weight, self.threshold)
 
     def kept(self, weight: Tensor) -> Tensor:
         return self.worth(weight) > 0
@@ -45,6 +50,7 @@ class SoftThreshold:
     strength: float = 0.0
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="soft threshold", init=False)
 
     def __post_init__(self) -> None:
         check_strength(self.strength)

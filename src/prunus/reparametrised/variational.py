@@ -1,7 +1,7 @@
 """Variational dropout: each weight learns how much noise it bears."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -85,6 +85,7 @@ class VariationalDropout:
     threshold: float = 3.0
     rate: float = 1.0
     warm_up: int = 0
+    kind: str = field(default="variational dropout", init=False)
 
     def __post_init__(self) -> None:
         check_strength(self.strength)

@@ -61,6 +61,10 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
         case "Trained" | "Slimmed" as kind:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
+        case "Reparametrised":
+            what = f"trained  by {found['method']['kind']}: {100 * metrics['density']:.2f} % kept"
+        case "Ended":
+            what = f"ended    {100 * metrics['density']:.2f} % kept"
         case "Frozen":
             what = f"drawn    {found['task']['model']}, {found['start']['kind']}, seed {found['start']['seed']}"
         case "Supermasked" | "Masked":
