@@ -7,6 +7,7 @@ not hold yet, and whatever they stand on.
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.ended import Ended
 from prunus.laboratory.engine import Engine, pool, serial
+from prunus.laboratory.factored import Factored
 from prunus.laboratory.masks import Inverted, MaskFile, Pruned, Shuffled
 from prunus.laboratory.reparametrised import Reparametrised
 from prunus.laboratory.slimmed import Ranked, Slimmed
@@ -28,6 +29,7 @@ __all__ = [
     "Elsewhere",
     "Ended",
     "Engine",
+    "Factored",
     "Frozen",
     "Gems",
     "Inverted",

@@ -107,7 +107,9 @@ def named(name: str, *, density: float, steps: int, rows: int) -> Method:
     """The method of this name in `METHODS`, for about `density`, in `steps` steps on a training part of `rows` rows.
 
     Movement and gradual magnitude pruning reach the density itself. That of others follows from thresholds and
-    penalties: `Reparametrised` cuts what is above, and what is below shows in its metrics.
+    penalties, which are scaled here by rules of thumb: `Reparametrised` cuts what is above, and what is below shows in
+    its metrics. They have decided after three quarters of the steps; with `until` there, `Trained` heals the cut. Start
+    surgery from trained weights. Train, prune, retrain (Han et al. 2015) is `Pruned` between two `Trained`.
 
     >>> named("movement", density=0.1, steps=1000, rows=600).end
     750
@@ -120,10 +122,10 @@ def named(name: str, *, density: float, steps: int, rows: int) -> Method:
 
 
 def _surgery(density: float, steps: int, rows: int) -> Surgery:
-    """With the threshold that normal weights of this density would have; half of all updates are in the first fifth."""
+    """With the threshold that half of that density of normal weights exceeds, as more will be spliced."""
     normal = NormalDist()
     mean, deviation = 0.797885, 0.602810  # of |w|, w normal: sqrt(2 / pi), sqrt(1 - 2 / pi)
-    threshold = normal.inv_cdf(1 - density / 2)
+    threshold = normal.inv_cdf(1 - density / 4)
     return Surgery((threshold - mean) / deviation, until=3 * steps // 4, gamma=10 / steps)
 
 
@@ -138,10 +140,10 @@ METHODS: dict[str, Callable[[float, int, int], Method]] = {
     "movement": lambda density, steps, rows: Movement(
         density, begin=steps // 10, end=3 * steps // 4, every=max(1, steps // 1000), rate=10.0
     ),
-    "soft-movement": lambda density, steps, rows: SoftMovement(1 / rows, rate=10.0, warm_up=steps // 2),
-    "soft-threshold": lambda density, steps, rows: SoftThreshold(-6.0, 1e-4, rate=5.0),
+    "soft-movement": lambda density, steps, rows: SoftMovement(0.05 / density / rows, rate=10.0, warm_up=steps // 2),
+    "soft-threshold": lambda density, steps, rows: SoftThreshold(-6.0, 0.05 / density, rate=20.0),
     "variational-dropout": lambda density, steps, rows: VariationalDropout(1 / rows, warm_up=steps // 2),
-    "l0": lambda density, steps, rows: HardConcrete(1 / rows, chance=0.9, rate=10.0, warm_up=steps // 2),
+    "l0": lambda density, steps, rows: HardConcrete(0.05 / density / rows, chance=0.9, rate=10.0, warm_up=steps // 2),
     "binary": lambda density, steps, rows: Quantised(1),
     "4-bit": lambda density, steps, rows: Quantised(4),
 }

@@ -56,7 +56,7 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     match found["kind"]:
         case "Drawn":
             what = f"drawn    {found['task']['model']} for {found['task']['data']}, seed {found['seed']}"
-        case "Trained" | "Slimmed" as kind if "error" in metrics:
+        case "Trained" | "Slimmed" | "Factored" as kind if "error" in metrics:
             right = f"{100 - metrics['error']:.2f} % right on test"
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
         case "Trained" | "Slimmed" as kind:
