@@ -220,7 +220,7 @@ def test_variational_dropout_refuses_other_layers() -> None:
 
 @pytest.mark.parametrize("log_alpha", [-3.0, -0.7, 0.0, 2.0])
 def test_hard_concrete_is_distributed_as_its_density_says(log_alpha: float) -> None:
-    """Chances of 0 and of 1, and the mean gate, by quadrature of the binary concrete density (equation 9)."""
+    """Chances of 0 and of 1, and the mean gate, by quadrature of the binary concrete density (Maddison et al. 2017)."""
     beta, low, high = 2 / 3, -0.1, 1.1
 
     def density(s: float) -> float:

@@ -11,8 +11,9 @@ from prunus import pack
 from prunus.data import load
 from prunus.errors import PrunusError
 from prunus.quantise import share
-from prunus.reparametrised import GradualMagnitude, Quantised, Reparametrisation, SoftThreshold
+from prunus.reparametrised import GradualMagnitude, HardConcrete, Method, Quantised, Reparametrisation, SoftThreshold
 from prunus.settings import Settings
+from prunus.shrinking import shrink
 from prunus.training import train
 
 from .networks import METHODS, Normed, single
@@ -94,6 +95,42 @@ def test_what_a_method_adds_has_its_own_rate_and_no_decay() -> None:
     assert [tuple(one.shape) for one in added["params"]] == [()]
     assert (weights["weight_decay"], added["weight_decay"]) == (0.2, 0.0)
     assert added["lr"] == pytest.approx(3 * weights["lr"])
+
+
+def test_closed_groups_are_taken_out() -> None:
+    """Units whose gates are closed leave a smaller network that computes the same."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    learning = Reparametrisation(model, HardConcrete(1.0, axis=0), left=["2.weight"])
+    gates = learning.layers["0.weight"].log_alpha
+    gates.data.copy_(torch.tensor([-4.0, 1.0, -4.0, 0.0, 2.0, -4.0, 9.0, 0.5])[:, None])
+    mask = learning.bake(model)
+    inputs = torch.randn(5, 6)
+    smaller = shrink(model.eval(), mask, example=inputs)
+    assert smaller.get_parameter("0.weight").shape == (5, 6)
+    assert torch.allclose(smaller(inputs), learning.network.eval()(inputs), atol=1e-6)
+
+
+def test_a_checkpoint_of_other_decisions_is_refused(tmp_path: Path) -> None:
+    def run(method: Method) -> None:
+        torch.manual_seed(0)
+        learning = Reparametrisation(Normed(), method)
+        train(
+            learning.network,
+            DIGITS,
+            SETTINGS,
+            seed=0,
+            optimizer=learning.optimizer(SETTINGS),
+            end=2,
+            on_step=learning.after_step,
+            stateful={"learning": learning},
+            checkpoint=tmp_path / "run",
+        )
+
+    run(GradualMagnitude(0.3, end=20))
+    run(GradualMagnitude(0.3, end=20))
+    with pytest.raises(PrunusError, match="is of another run: its start is"):
+        run(GradualMagnitude(0.4, end=20))
 
 
 def test_some_weights_can_be_left_alone() -> None:

@@ -69,8 +69,8 @@ class HardConcrete:
     Formula: w' = w z, z drawn for each batch from the hard concrete distribution (`drawn`), in evaluation `likely`; the
     loss gets `strength` times the expected number of kept weights, the sum of `chance_open`. log alpha starts where a
     gate that is neither stretched nor cut is open with `chance`, and stays within log 100 of 0.
-    Source: Louizos, Welling & Kingma 2018, "Learning sparse neural networks through L0 regularization", equations 8 to
-    13. Gale, Elsen & Hooker 2019 found that it does not scale to ResNet-50.
+    Source: Louizos, Welling & Kingma 2018, "Learning sparse neural networks through L0 regularization", equations 10
+    to 13. Gale, Elsen & Hooker 2019 found that it does not scale to ResNet-50.
     Use: groups, with `axis` 0 for the filters or units of a layer, 1 for its inputs: `shrink` takes them out. None for
     single weights. Strengths are about 0.1 to 1, divided by the rows of the training part, as the loss is a mean.
     Cost: a training with noise, and a number more a gate.

@@ -41,7 +41,7 @@ class GradualMagnitude:
     Formula: after every `every` steps from `begin` to `end`, the mask keeps the largest |w| of all tensors, those
     masked before among them; density d = d_f + (1 - d_f) (1 - (t - t_0) / (t_1 - t_0))^3, `schedule.cubic`.
     Source: Zhu & Gupta 2017, "To prune, or not to prune", equation 1. With `feedback`, Lin et al. 2020, "Dynamic
-    model pruning with feedback", equation 3: pruned weights get the gradient of the masked network, and come back.
+    model pruning with feedback": pruned weights get the gradient of the masked network, and come back.
     Use: first of all methods; a single training, nothing to choose but the density. `prunus.gradual.Gradual` does the
     same to any loop with any score, without a copy of the network, and what it prunes never returns.
     Cost: a training, and a selection of the largest at each event.
@@ -85,10 +85,10 @@ class Surgery:
     Formula: T = 0 where |w| <= 0.9 t, 1 where |w| > 1.1 t, else as before; t = max(0, mean + `deviations` * deviation)
     of the tensor's nonzero |w| at the start. The network computes with w T, the gradient of w T goes to w. T is decided
     at the start and after step i with probability (1 + `gamma` i)^-`power`, until step `until`.
-    Source: Guo, Yao & Chen 2016, "Dynamic network surgery for efficient DNNs", equations 3 and 4, algorithm 1.
+    Source: Guo, Yao & Chen 2016, "Dynamic network surgery for efficient DNNs", equations 2 and 3, algorithm 1.
     Use: a trained network, and an idea of how much of each layer is needed: `of_tensors` has the deviations of some.
     Cost: a training, with a mask over each weight.
-    Differs: the authors' code prunes biases too, and cuts at 0.9 t and 1.1 t, which the paper leaves open.
+    Differs: the authors' code prunes biases too. Its 0.9 t and 1.1 t are a and b = a + margin in the paper.
     """
 
     deviations: float

@@ -60,7 +60,7 @@ class Movement:
     Idea: in fine-tuning, what a weight was says less than where it goes; a score sums up -w dL/dw over the steps.
     Formula: w' = w * M, M = 1 for the `density` of all entries with the largest scores S, by `schedule.cubic` from
     `begin` to `end`, decided anew every `every` steps. S starts at 0, and its gradient is that of M: dL/dw' * w.
-    Source: Sanh, Wolf & Rush 2020, "Movement pruning: adaptive sparsity by fine-tuning", section 4.1, equation 2.
+    Source: Sanh, Wolf & Rush 2020, "Movement pruning: adaptive sparsity by fine-tuning", section 4.
     Use: fine-tuning a pretrained network to few weights (a tenth or less); `rate` of the scores may be 100 and more.
     Cost: a training with as many scores as weights, and a selection of the largest each `every` steps.
     Differs: the authors' code keeps the same part of each tensor (`per_tensor`), as the paper does in its tables.
@@ -100,7 +100,7 @@ class SoftMovement:
     Idea: layers share out among themselves how many weights each keeps, as the loss has it.
     Formula: w' = w * [sigmoid(S) > `threshold`]; the loss gets `strength` * sum sigmoid(S), which rises linearly over
     `warm_up` steps. S starts at 0, and its gradient is that of the mask: dL/dw' * w.
-    Source: Sanh, Wolf & Rush 2020, "Movement pruning", section 4.2, equation 5.
+    Source: Sanh, Wolf & Rush 2020, "Movement pruning", section 4, soft movement pruning.
     Use: as `Movement`, where the density of each layer is to be found; the whole density follows from `strength`.
     Cost: a training with as many scores as weights.
     Differs: the authors' code divides the sum by the number of weights, so that its strengths are that much larger,

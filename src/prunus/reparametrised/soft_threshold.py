@@ -39,7 +39,7 @@ class SoftThreshold:
     Idea: soft thresholding has a gradient in its threshold, so layers find their densities by gradient descent.
     Formula: w' = sign(w) * max(0, |w| - sigmoid(s)), one s a tensor; s starts at `start`, where all or nearly all
     weights are kept, and the loss gets `strength` / 2 * s^2, which pulls the threshold up to at most 1/2.
-    Source: Kusupati et al. 2020, "Soft threshold weight reparameterization for learnable sparsity", equations 5 to 8.
+    Source: Kusupati et al. 2020, "Soft threshold weight reparameterization for learnable sparsity", section 3.
     Use: where layers should find their own densities; the density of the whole follows from `start` and `strength`.
     Cost: a training, and one number more a tensor.
     Differs: the authors let the optimizer's weight decay pull s, with the strength that the weights have; with plain

@@ -72,7 +72,7 @@ class VariationalDropout:
     reparametrisation), which are the trained numbers (additive noise). `strength` is 1 / (rows of the training part),
     as the loss is a mean over rows.
     Source: Kingma, Salimans & Welling 2015, "Variational dropout and the local reparameterization trick"; Molchanov,
-    Ashukha & Vetrov 2017, "Variational dropout sparsifies deep neural networks", equations 10, 11, 14.
+    Ashukha & Vetrov 2017, "Variational dropout sparsifies deep neural networks", section 4, equation 14.
     Use: LeNets to a percent and below, with nothing to tune per layer; `warm_up` over the first epochs, or a trained
     network to start with, else it prunes all before it has learned. Linear and Conv2d only.
     Cost: twice the multiplications in training, twice the parameters; the data's loss gets noise.
