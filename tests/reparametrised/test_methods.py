@@ -240,7 +240,6 @@ def test_hard_concrete_is_distributed_as_its_density_says(log_alpha: float) -> N
     assert float((gates > 0).double().mean()) == pytest.approx(1 - below, abs=2 / count)
     assert float((gates == 1).double().mean()) == pytest.approx(above, abs=2 / count)
     assert float(gates.mean()) == pytest.approx(between + above, abs=1e-6)
-    assert gates.min() == 0 or below == 0
 
 
 def test_gates_of_groups_are_counted_with_all_their_weights() -> None:
@@ -326,12 +325,9 @@ def test_what_makes_no_sense_is_refused(wrong: object) -> None:
         wrong()  # type: ignore[operator]
 
 
-def test_errors_of_normal_tails_are_what_the_thresholds_count_on() -> None:
-    """A normal tensor cut at mean + deviation of |w| keeps what the half-normal distribution says."""
+def test_normal_weights_are_cut_as_the_half_normal_distribution_says() -> None:
     torch.manual_seed(2)
-    learning = Reparametrisation(nn.Linear(400, 100, bias=False), Surgery(1.0, until=1))
     weight = torch.randn(100, 400)
     layer = Surgery(1.0, until=1).layer("weight", weight)
     cut = 0.9 * (sqrt(2 / pi) + sqrt(1 - 2 / pi))
     assert float(layer.kept(weight).float().mean()) == pytest.approx(1 - erf(cut / sqrt(2)), abs=0.01)
-    assert learning.mask().density < 1

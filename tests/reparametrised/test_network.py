@@ -11,7 +11,15 @@ from prunus import pack
 from prunus.data import load
 from prunus.errors import PrunusError
 from prunus.quantise import share
-from prunus.reparametrised import GradualMagnitude, HardConcrete, Method, Quantised, Reparametrisation, SoftThreshold
+from prunus.reparametrised import (
+    GradualMagnitude,
+    HardConcrete,
+    Method,
+    Movement,
+    Quantised,
+    Reparametrisation,
+    SoftThreshold,
+)
 from prunus.settings import Settings
 from prunus.shrinking import shrink
 from prunus.training import train
@@ -77,6 +85,27 @@ def test_fewer_can_be_kept_than_the_method_would(name: str) -> None:
     worth = {key: layer.worth(learning.trained[key].detach()) for key, layer in learning.layers.items()}
     least = min(float(worth[key][kept].min()) for key, kept in mask.items() if kept.any())
     assert all((worth[key][learning.mask()[key] & ~kept] <= least).all() for key, kept in mask.items())
+
+
+@pytest.mark.parametrize("method", [Movement(0.3, end=1), Quantised(2)], ids=["movement", "2-bit"])
+@pytest.mark.parametrize("kind", ["lstm", "encoder"])
+def test_recurrence_and_attention_too(kind: str, method: Method) -> None:
+    torch.manual_seed(0)
+    model = nn.LSTM(8, 4) if kind == "lstm" else nn.TransformerEncoderLayer(8, 2, 16)
+    inputs = torch.randn(3, 2, 8)
+
+    def outputs(network: nn.Module) -> torch.Tensor:
+        found = network(inputs)
+        return found[0] if kind == "lstm" else found  # type: ignore[no-any-return]
+
+    before, learning = outputs(model.eval()), Reparametrisation(model, method)
+    optimizer = learning.optimizer(Settings(steps=1))
+    outputs(learning.network).square().mean().backward()
+    optimizer.step()
+    learning.after_step(1)
+    assert 0.2 < learning.bake(model).density < 0.95
+    assert torch.equal(outputs(model), outputs(learning.network))
+    assert not torch.allclose(outputs(model), before, atol=1e-2)
 
 
 def test_the_penalty_rises_with_the_steps() -> None:
