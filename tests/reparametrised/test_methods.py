@@ -213,6 +213,15 @@ def test_variational_dropout_prunes_where_the_noise_is_large() -> None:
     assert layer.eval().weight.tolist() == [[1.0, pytest.approx(-0.2), 0.0]]
 
 
+def test_what_is_pruned_stays_so_where_fewer_are_kept() -> None:
+    learning, _ = single([[1.0, -0.2, 0.25, 0.01]], VariationalDropout(0.5, log_variance=-1.0))
+    assert learning.mask()["weight"].tolist() == [[True, True, True, False]]  # log alpha -1, 2.2, 1.8, 8
+    assert learning.mask(0.5)["weight"].tolist() == [[True, False, True, False]]
+    cut, layer = single([[1.0, 2.0, 3.0, 4.0]], Surgery(0.5, until=3))
+    layer.parametrizations.weight.original.data[0, 0] = 9.0  # type: ignore[union-attr]
+    assert cut.mask(0.25)["weight"].tolist() == [[False, False, False, True]]
+
+
 def test_variational_dropout_refuses_other_layers() -> None:
     with pytest.raises(PrunusError, match="for Linear and Conv2d, found Embedding"):
         Reparametrisation(nn.Embedding(3, 2), VariationalDropout(1.0))
