@@ -16,6 +16,7 @@ from prunus.laboratory import (
     Drawn,
     Elsewhere,
     Ended,
+    Factored,
     Frozen,
     Gems,
     Inverted,
@@ -30,6 +31,7 @@ from prunus.laboratory import (
     Pruned,
     Ranked,
     Redrawn,
+    Reparametrised,
     Rewired,
     Rewound,
     Selected,
@@ -42,6 +44,8 @@ from prunus.laboratory import (
     Trained,
     Transferred,
 )
+from prunus.laboratory.reparametrised import METHODS
+from prunus.reparametrised import GradualMagnitude, Surgery
 from prunus.settings import Settings
 from prunus.store import identity, specification
 from prunus.store.identity import from_toml, hashed, to_toml
@@ -55,7 +59,9 @@ PIECES: dict[type, Any] = {
     Drawn: Drawn(TASK, 0),
     Trained: Trained(TASK, FIRST, Settings(steps=10), 0),
     Rewired: Rewired(TASK, FIRST, Settings(steps=10), 0, FIRST),
+    Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, GradualMagnitude(0.5, end=9)),
     Ended: Ended(FIRST),
+    Factored: Factored(TASK, FIRST, Settings(steps=10), 0),
     Pruned: Pruned(TASK, FIRST),
     Inverted: Inverted(TASK, FIRST),
     Iterated: Iterated(TASK, FIRST),
@@ -133,7 +139,29 @@ CHANGES: dict[type, dict[str, Any]] = {
     Drawn: {"task": replace(TASK, data="mnist"), "seed": 1},
     Trained: TRAINED,
     Rewired: {**TRAINED, "method": "set", "every": 50, "moving": 0.5, "fraction": 0.5},
+    Reparametrised: {
+        "task": replace(TASK, corrupt="pixels"),
+        "start": SECOND,
+        "settings": Settings(steps=11),
+        "seed": 1,
+        "method": Surgery(0.5, until=9, of_tensors=(("fc3.weight", 0.1),)),
+        "density": 0.5,
+        "left": ("fc3.weight",),
+        "until": 10,
+    },
     Ended: {"trained": SECOND},
+    Factored: {
+        "task": replace(TASK, corrupt="pixels"),
+        "start": SECOND,
+        "settings": Settings(steps=11),
+        "seed": 1,
+        "ratio": 0.5,
+        "first": 2,
+        "last": 0,
+        "full": ("fc2",),
+        "warm": False,
+        "norm": True,
+    },
     Pruned: PRUNED,
     Inverted: PRUNED,
     Iterated: {**PRUNED, "rounds": 10},
@@ -292,4 +320,10 @@ def test_methods_that_learn_masks_are_told_apart() -> None:
         *(Gems(0.5), Gems(0.4), Gems(0.5, 2), Gems(0.5, strength=1e-6), Gems(0.5, rescale=0.0)),
     ]
     found = {identity(replace(PIECES[Supermasked], method=method)) for method in methods}
+    assert len(found) == len(methods)
+
+
+def test_methods_over_training_are_told_apart() -> None:
+    methods = [method(0.1, 100, 1000) for method in METHODS.values()]
+    found = {identity(replace(PIECES[Reparametrised], method=method)) for method in methods}
     assert len(found) == len(methods)

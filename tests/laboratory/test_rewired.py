@@ -64,7 +64,7 @@ def test_a_mask_that_does_not_move_is_static(tmp_path: Path) -> None:
     assert isinstance(still, Snapshot)
     assert same(still.weights, static.weights)
     assert not same(moved.weights, static.weights)
-    with pytest.raises(PrunusError, match="moved no mask"):
+    with pytest.raises(PrunusError, match="no mask of its own"):
         make(Ended(Given(static)))
 
 

@@ -5,10 +5,13 @@ not hold yet, and whatever they stand on.
 """
 
 from prunus.laboratory.connected import Connected
+from prunus.laboratory.ended import Ended
 from prunus.laboratory.engine import Engine, pool, serial
+from prunus.laboratory.factored import Factored
 from prunus.laboratory.masks import Inverted, Iterated, MaskFile, Pruned, Shuffled
 from prunus.laboratory.narrowed import Lassoed, Narrowed, Selected
-from prunus.laboratory.rewired import Ended, Rewired
+from prunus.laboratory.reparametrised import Reparametrised
+from prunus.laboratory.rewired import Rewired
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
 from prunus.laboratory.starts import Acted, Drawn, Perturbed, Rewound
@@ -28,6 +31,7 @@ __all__ = [
     "Elsewhere",
     "Ended",
     "Engine",
+    "Factored",
     "Frozen",
     "Gems",
     "Inverted",
@@ -42,6 +46,7 @@ __all__ = [
     "Pruned",
     "Ranked",
     "Redrawn",
+    "Reparametrised",
     "Rewired",
     "Rewound",
     "Selected",

@@ -1,4 +1,4 @@
-"""Trainings that are sparse from the start and move their mask, and the masks they end with."""
+"""Trainings that are sparse from the start and move their mask."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,7 @@ from torch.optim import Optimizer
 from prunus.errors import PrunusError, unknown
 from prunus.holding import Hold
 from prunus.laboratory.trained import Trained
-from prunus.mask import Mask
 from prunus.rewiring import Rewiring, evolutionary, rigl, sparse_momentum
-from prunus.store import Bench, Outcome, Piece
 
 REWIRINGS: dict[str, Callable[..., Rewiring]] = {"set": evolutionary, "snfs": sparse_momentum, "rigl": rigl}
 """Sparse evolutionary training, sparse networks from scratch, RigL, by the names of their papers."""
@@ -46,18 +44,3 @@ class Rewired(Trained):
             how["seed"] = self.seed
         end = round(self.moving * total)
         return REWIRINGS[self.method](held, optimizer, model, end=end, every=self.every, begin=begin, **how)
-
-
-@dataclass(frozen=True, eq=False)
-class Ended:
-    """The mask that a `Rewired` training ended with: to train from the start, or to be checked as any other."""
-
-    trained: Piece
-
-    def make(self, bench: Bench) -> Outcome:
-        """Take it."""
-        extra = bench.result(self.trained).extra
-        if "mask" not in extra:
-            raise PrunusError("this training moved no mask, so it ended with none of its own.")
-        mask = Mask(extra["mask"])
-        return Outcome(mask, {"density": mask.density, "densities": mask.densities()})

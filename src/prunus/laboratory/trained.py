@@ -52,7 +52,7 @@ class Trained:
         last = total if self.until is None else self.until
         with quiet():
             model, optimizer = as_begun(self.task, start, self.settings)
-            curve = _Curve(model, data.validation, start.step, last, self.settings.precision)
+            curve = Curve(model, data.validation, start.step, last, self.settings.precision)
             with self._holding(optimizer, model, mask, start) as held:
                 if start.step in (0, last):
                     curve(start.step)
@@ -114,7 +114,7 @@ def as_begun(task: Task, start: Snapshot, settings: Settings) -> tuple[nn.Module
     return model, optimizer
 
 
-class _Curve:
+class Curve:
     """Error and loss on the validation part while training goes on, and the weights where that loss was least."""
 
     def __init__(self, model: nn.Module, split: Split, begin: int, last: int, precision: str) -> None:

@@ -56,11 +56,13 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     match found["kind"]:
         case "Drawn":
             what = f"drawn    {found['task']['model']} for {found['task']['data']}, seed {found['seed']}"
-        case "Trained" | "Slimmed" | "Lassoed" | "Rewired" as kind if "error" in metrics:
+        case "Trained" | "Slimmed" | "Lassoed" | "Factored" | "Rewired" as kind if "error" in metrics:
             right = f"{100 - metrics['error']:.2f} % right on test"
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}: {right}"
         case "Trained" | "Slimmed" | "Rewired" as kind:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
+        case "Reparametrised":
+            what = f"trained  by {found['method']['kind']}: {100 * metrics['density']:.2f} % kept"
         case "Frozen":
             what = f"drawn    {found['task']['model']}, {found['start']['kind']}, seed {found['start']['seed']}"
         case "Supermasked" | "Masked":

@@ -7,7 +7,8 @@ from torch import Generator, Tensor, nn
 
 from prunus.errors import PrunusError
 from prunus.mask import Mask
-from prunus.supermask.learning import rescaled, through, with_masks
+from prunus.straight_through import through
+from prunus.supermask.learning import rescaled, with_masks
 from prunus.supermask.start import Start
 from prunus.supermask.supermask import Supermask, check_rescale
 

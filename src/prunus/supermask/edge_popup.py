@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from prunus import scope as scopes
 from prunus.mask import Mask
 from prunus.scope import Scope
-from prunus.supermask.learning import check_density, drawn_scores, masks_of, through, with_masks
+from prunus.straight_through import through
+from prunus.supermask.learning import check_density, drawn_scores, masks_of, with_masks
 from prunus.supermask.start import Start
 from prunus.supermask.supermask import Supermask
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from prunus import scope
 from prunus.errors import PrunusError
 from prunus.mask import Mask
-from prunus.supermask.learning import check_density, drawn_scores, masks_of, rescaled, through, with_masks
+from prunus.straight_through import through
+from prunus.supermask.learning import check_density, drawn_scores, masks_of, rescaled, with_masks
 from prunus.supermask.start import Start
 from prunus.supermask.supermask import Supermask, check_rescale
 

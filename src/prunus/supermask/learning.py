@@ -56,21 +56,6 @@ class Learning(Protocol):
         ...
 
 
-class _Through(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, kept: Tensor, worth: Tensor) -> Tensor:
-        return kept.to(worth.dtype)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[None, Tensor]:
-        return None, gradients[0]
-
-
-def through(kept: Tensor, worth: Tensor) -> Tensor:
-    """`kept` as 0 and 1, with the gradient of `worth`: straight through (Bengio et al. 2013)."""
-    return _Through.apply(kept, worth)  # type: ignore[no-any-return, no-untyped-call]
-
-
 def rescaled(weight: Tensor, kept: Tensor, rescale: float) -> Tensor:
     """`weight` times (total / kept)^`rescale`, a number that gets no gradient."""
     return weight * (kept.numel() / kept.sum().clamp(min=1)) ** rescale if rescale else weight
