@@ -171,6 +171,7 @@ class Work:
     nothing: Callable[[], object]
     operations: float
     bytes: float
+    lines: float  # of a batch that are loaded from the nearest cache
 
 
 def connections_of(layer: Linear | Conv, kept: Tensor) -> Connections:
@@ -178,7 +179,7 @@ def connections_of(layer: Linear | Conv, kept: Tensor) -> Connections:
 
 
 def works(layer: Linear | Conv, density: float) -> Iterator[Work]:
-    """The three kernels of a layer, and, as they are the same at any density, lanes of its batch at the first one."""
+    """The kernels of a layer, and, as they are the same at any density, lanes of its batch at the first one."""
     torch.manual_seed(SEED)
     into, out = layer.sizes
     batch, kept = torch.randn(into), torch.rand(layer.weight) < density
@@ -190,19 +191,28 @@ def works(layer: Linear | Conv, density: float) -> Iterator[Work]:
     operations, size = 2.0 * places * into[0], float(inputs.nbytes + outputs.nbytes + 8 * int(kept.sum()))
     calls = {
         "outputs": [lambda c=c, v=v: c.outputs(inputs, v, bias, outputs) for c, v in zip(both, values, strict=True)],
-        "input gradients": [
-            lambda c=c, v=v: c.input_gradients(gradients, v, of_inputs) for c, v in zip(both, values, strict=True)
-        ],
-        "value gradients": [lambda c=c: c.value_gradients(gradients, inputs, True) for c in both],
     }
+    if isinstance(layer, Linear):
+        calls["input gradients"] = [
+            lambda c=c, v=v: c.input_gradients(gradients, v, of_inputs) for c, v in zip(both, values, strict=True)
+        ]
+        calls["value gradients"] = [lambda c=c: c.value_gradients(gradients, inputs, True) for c in both]
+    else:
+        calls["both gradients"] = [
+            lambda c=c, v=v: c.gradients(gradients, inputs, v, of_inputs, True)
+            for c, v in zip(both, values, strict=True)
+        ]
     for kernel, (step, nothing) in calls.items():
-        yield Work(kernel, step, nothing, operations, size)
+        passes = 2 if kernel == "both gradients" else 1  # of multiply-adds, by the lines that one pass loads
+        yield Work(kernel, step, nothing, passes * operations, size, operations / (2 * LANES))
     if density == DENSITIES[0]:
         few = torch.randn(1, 1)
         lanes, few_lanes, count = into_lanes(batch), into_lanes(few), len(batch)
         moved = float(batch.nbytes + lanes.nbytes)
-        yield Work("into lanes", lambda: into_lanes(batch), lambda: into_lanes(few), 0.0, moved)
-        yield Work("out of lanes", lambda: out_of_lanes(lanes, count), lambda: out_of_lanes(few_lanes, 1), 0.0, moved)
+        yield Work("into lanes", lambda: into_lanes(batch), lambda: into_lanes(few), 0.0, moved, 0.0)
+        yield Work(
+            "out of lanes", lambda: out_of_lanes(lanes, count), lambda: out_of_lanes(few_lanes, 1), 0.0, moved, 0.0
+        )
 
 
 def packed_work(name: str, density: float) -> Work:
@@ -213,14 +223,15 @@ def packed_work(name: str, density: float) -> Work:
     weight = values[torch.randint(LEVELS, (high, wide))] * (torch.rand(high, wide) < density)
     layer, nothing = (CodebookLinear(PackedMatrix.pack(some)) for some in (weight, torch.zeros_like(weight)))
     size = float(layer.matrix.nbytes + 4 * (wide + high))
-    return Work("packed", lambda: layer(inputs), lambda: nothing(inputs), 2.0 * int(weight.count_nonzero()), size)
+    operations = 2.0 * int(weight.count_nonzero())
+    return Work("packed", lambda: layer(inputs), lambda: nothing(inputs), operations, size, operations / (2 * LANES))
 
 
 def measured(name: str, density: float, work: Work, peaks: Peaks, budget: float) -> dict[str, object]:
     taken = seconds(work.step, budget)
     roofs = {
         "arithmetic": work.operations / peaks.arithmetic,
-        "loads": work.operations / (2 * LANES) * LINE / peaks.near,
+        "loads": work.lines * LINE / peaks.near,
         "memory": work.bytes / peaks.bandwidth(work.bytes),
         "call": seconds(work.nothing, budget),
     }

@@ -70,6 +70,19 @@ def test_a_sparse_network_is_the_masked_one(name: str, batch: int, training: boo
         assert near(model.get_buffer(name).float(), buffer.float())
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_few_rows_without_gradients_have_the_outputs_of_the_masked_network(name: str) -> None:
+    model, inputs = made(name, 9)
+    mask = chosen(model)
+    dense = masked(model, mask).eval()
+    sparsify(model, mask)
+    model.eval()
+    with torch.no_grad():
+        for batch in (1, 2, 8, 9):
+            assert near(model(inputs[:batch]), dense(inputs[:batch]))
+    assert near(model(inputs[:2]), dense(inputs[:2]))
+
+
 @pytest.mark.parametrize("place", [0, 1, 3, 4, 5])
 def test_a_hook_sees_what_its_module_does_and_adds_to_its_gradient(place: int) -> None:
     model, inputs = made("rectified", 32)

@@ -7,10 +7,12 @@ from prunus.kernel.layers import (
     conv2d_on_lanes,
     from_lanes,
     gathered,
+    has_few_rows,
     linear,
     linear_on_lanes,
     scattered,
     stack,
+    stack_of_batches,
     to_lanes,
 )
 from prunus.kernel.matrices import LinearConnections
@@ -26,9 +28,11 @@ __all__ = [
     "conv2d_on_lanes",
     "from_lanes",
     "gathered",
+    "has_few_rows",
     "linear",
     "linear_on_lanes",
     "scattered",
     "stack",
+    "stack_of_batches",
     "to_lanes",
 ]

@@ -21,6 +21,7 @@ from prunus.kernel.connections import Connections
 from prunus.kernel.convolutions import ConvConnections
 from prunus.kernel.lanes import into_lanes, out_of_lanes
 from prunus.kernel.matrices import LinearConnections
+from prunus.kernel.rows import most_rows, product_of_rows
 from prunus.kernel.vectors import LANES
 
 
@@ -98,6 +99,29 @@ def stack(inputs: Tensor, layers: Sequence[Layer], on_lanes: bool, batch: int | 
     return lanes if batch is None else from_lanes(lanes, batch)
 
 
+def has_few_rows(inputs: Tensor, layers: Sequence[Layer]) -> bool:
+    """Whether these layers are faster from batch to batch than on lanes: linear ones, with no gradient wanted."""
+    if is_compiling() or not _has_kernels(inputs) or inputs.ndim != 2:
+        return False
+    trained = torch.is_grad_enabled()
+    if trained and inputs.requires_grad:
+        return False
+    for values, bias, connections, _ in layers:
+        if not isinstance(connections, LinearConnections) or len(inputs) > most_rows(len(connections.entries)):
+            return False
+        if trained and (values.requires_grad or (bias is not None and bias.requires_grad)):
+            return False
+    return True
+
+
+def stack_of_batches(inputs: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """`stack` with a batch between any two layers: see `has_few_rows`."""
+    for layer in layers:
+        inputs = _layer(inputs, *layer[:3], False)
+        inputs = inputs.relu() if layer.rectified else inputs
+    return inputs
+
+
 def gathered(weight: Tensor, connections: Connections) -> Tensor:
     """The `values` of a dense weight: its kept entries."""
     return weight.flatten()[connections.entries.to(weight.device)]
@@ -112,6 +136,9 @@ def scattered(values: Tensor, connections: Connections) -> Tensor:
 def _layer(inputs: Tensor, values: Tensor, bias: Tensor | None, connections: Connections, on_lanes: bool) -> Tensor:
     if _has_kernels(inputs) and not is_compiling():
         layers, batch = (Layer(values, bias, connections),), None if on_lanes else len(inputs)
+        if not on_lanes and has_few_rows(inputs, layers):
+            _check(inputs, values, bias, connections, False)
+            return product_of_rows(inputs, values, bias, cast(LinearConnections, connections))
         return _Stack.apply(inputs, layers, on_lanes, batch, values, bias)  # type: ignore[no-any-return, no-untyped-call]
     _check(inputs, values, bias, connections, on_lanes)
     if not _has_kernels(inputs):

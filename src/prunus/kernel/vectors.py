@@ -33,10 +33,10 @@ def unpacked(typing: Any, pointer: Any, count: Any) -> Any:
     """The `count` numbers that a kernel was called with, after the counters that stand before them: see `run`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        numbers = [builder.load(builder.gep(arguments[0], [I64(COUNTERS + i)])) for i in range(_literal(count))]
+        numbers = [builder.load(builder.gep(arguments[0], [I64(COUNTERS + i)])) for i in range(literal(count))]
         return context.make_tuple(builder, signature.return_type, numbers)
 
-    return types.UniTuple(types.int64, _literal(count))(pointer, count), generate
+    return types.UniTuple(types.int64, literal(count))(pointer, count), generate
 
 
 @intrinsic
@@ -79,10 +79,7 @@ def number(typing: Any, address: Any, place: Any) -> Any:
     """The float at a place of an array; zero where there is no array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        result = cgutils.alloca_once_value(builder, FLOAT(0))
-        with builder.if_then(_is_some(builder, arguments[0])):
-            builder.store(builder.load(_at(builder, arguments[0], arguments[1], FLOAT, 4)), result)
-        return builder.load(result)
+        return float_at(builder, *arguments)
 
     return types.float32(types.int64, types.int64), generate
 
@@ -141,7 +138,7 @@ def multiply(
             base = builder.add(inputs, builder.zext(builder.load(_at(builder, offsets, k, I32, 4)), I64))
             for n, (i, j) in enumerate(block):
                 line, place = sums[way * len(block) + n], _line(builder, base, i, inputs_down, j, I64(LINE))
-                builder.store(_multiply_add(builder, _load(builder, place), value, builder.load(line)), line)
+                builder.store(multiply_add(builder, _load(builder, place), value, builder.load(line)), line)
 
         def add_up(value_of: Any) -> None:
             whole = builder.add(start, builder.and_(builder.sub(stop, start), I64(-ways)))
@@ -194,7 +191,7 @@ def correlate(
             sum_ = None
             for gradient, (i, j) in zip(held, block, strict=True):
                 entry = _load(builder, _line(builder, base, i, inputs_down, j, I64(LINE)))
-                sum_ = builder.fmul(entry, gradient) if sum_ is None else _multiply_add(builder, entry, gradient, sum_)
+                sum_ = builder.fmul(entry, gradient) if sum_ is None else multiply_add(builder, entry, gradient, sum_)
             return sum_
 
         _add_sums(builder, sums, start, stop, products)
@@ -221,7 +218,7 @@ def differentiate(
 
     `out` and `others` are an address and a step right.
     """
-    block = [I64(j) for j in range(_literal(wide))]
+    block = [I64(j) for j in range(literal(wide))]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, out, others, inputs, offsets, values, sums, start, stop = arguments
@@ -237,8 +234,8 @@ def differentiate(
             sum_ = VECTOR(None)
             for line, other, j in zip(lines, held, block, strict=True):
                 entry = _load(builder, _line(builder, base, I64(0), I64(0), j, I64(LINE)))
-                builder.store(_multiply_add(builder, entry, value, builder.load(line)), line)
-                sum_ = _multiply_add(builder, entry, other, sum_)
+                builder.store(multiply_add(builder, entry, value, builder.load(line)), line)
+                sum_ = multiply_add(builder, entry, other, sum_)
             return sum_
 
         _add_sums(builder, sums, start, stop, products)
@@ -260,7 +257,7 @@ def total(typing: Any, lines: Any, step: Any, count: Any) -> Any:
         with cgutils.for_range_slice(builder, I64(0), count, I64(1), I64) as (i, _):
             line = _load(builder, _line(builder, lines, I64(0), I64(0), i, step))
             builder.store(builder.fadd(builder.load(sum_), line), sum_)
-        return _sum(builder, builder.load(sum_))
+        return sum_of(builder, builder.load(sum_))
 
     return types.float32(types.int64, types.int64, types.int64), generate
 
@@ -281,7 +278,7 @@ def moments(typing: Any, one: Any, other: Any, from_one: Any, from_other: Any, c
                 for lines, centre in ((one, from_one), (other, from_other))
             )
             builder.store(builder.fadd(builder.load(sums[way]), first), sums[way])
-            products = _multiply_add(builder, first, second, builder.load(sums[ways + way]))
+            products = multiply_add(builder, first, second, builder.load(sums[ways + way]))
             builder.store(products, sums[ways + way])
 
         whole = builder.and_(count, I64(-ways))
@@ -293,7 +290,7 @@ def moments(typing: Any, one: Any, other: Any, from_one: Any, from_other: Any, c
         totals = []
         for some in (sums[:ways], sums[ways:]):
             lines = [builder.load(line) for line in some]
-            totals.append(_sum(builder, reduce(builder.fadd, lines)))
+            totals.append(sum_of(builder, reduce(builder.fadd, lines)))
         return context.make_tuple(builder, signature.return_type, totals)
 
     float_ = types.float32
@@ -309,8 +306,8 @@ def combine(typing: Any, out: Any, one: Any, by_one: Any, other: Any, by_other: 
         by_one, by_other, constant = (_splat(builder, value) for value in (by_one, by_other, constant))
         with cgutils.for_range_slice(builder, I64(0), count, I64(1), I64) as (i, _):
             place, first, second = (_line(builder, lines, I64(0), I64(0), i, I64(LINE)) for lines in (out, one, other))
-            line = _multiply_add(builder, _load(builder, second), by_other, constant)
-            _store(builder, _multiply_add(builder, _load(builder, first), by_one, line), place)
+            line = multiply_add(builder, _load(builder, second), by_other, constant)
+            _store(builder, multiply_add(builder, _load(builder, first), by_one, line), place)
         return context.get_dummy_value()
 
     address, float_ = types.int64, types.float32
@@ -368,14 +365,24 @@ def transpose(
     return types.void(*(types.int64,) * 6), generate
 
 
-def _literal(number: Any) -> int:
+def float_at(builder: Any, array: Any, place: Any) -> Any:
+    """The float at a place of an array; zero where there is no array."""
+    result = cgutils.alloca_once(builder, FLOAT)
+    builder.store(FLOAT(0), result)
+    with builder.if_then(_is_some(builder, array)):
+        builder.store(builder.load(_at(builder, array, place, FLOAT, 4)), result)
+    return builder.load(result)
+
+
+def literal(number: Any) -> int:
+    """The number that machine code is made for."""
     if not isinstance(number, types.IntegerLiteral):
         raise RequireLiteralValue("a size that machine code is made for is written as a number.")
     return int(number.literal_value)
 
 
 def _block(high: Any, wide: Any) -> list[tuple[Any, Any]]:
-    return [(I64(i), I64(j)) for i, j in product(range(_literal(high)), range(_literal(wide)))]
+    return [(I64(i), I64(j)) for i, j in product(range(literal(high)), range(literal(wide)))]
 
 
 def _is_some(builder: Any, address: Any) -> Any:
@@ -410,7 +417,8 @@ def _splat(builder: Any, value: Any) -> Any:
     return _shuffle(builder, builder.insert_element(undefined, value, I32(0)), undefined, [0] * LANES)
 
 
-def _multiply_add(builder: Any, one: Any, other: Any, sum_: Any) -> Any:
+def multiply_add(builder: Any, one: Any, other: Any, sum_: Any) -> Any:
+    """The line one * other + sum_, rounded once."""
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32"), [one, other, sum_])
 
@@ -426,7 +434,7 @@ def _add_sums(builder: Any, sums: Any, start: Any, stop: Any, products: Callable
         builder.store(builder.fadd(old, four), place).align = 4
     with cgutils.for_range_slice(builder, fours, stop, I64(1), I64) as (k, _):
         place = _at(builder, sums, k, FLOAT, 4)
-        builder.store(builder.fadd(builder.load(place), _sum(builder, products(k))), place)
+        builder.store(builder.fadd(builder.load(place), sum_of(builder, products(k))), place)
 
 
 def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
@@ -445,7 +453,8 @@ def _sums_of_four(builder: Any, lines: Sequence[Any]) -> Any:
     return line
 
 
-def _sum(builder: Any, line: Any) -> Any:
+def sum_of(builder: Any, line: Any) -> Any:
+    """The sum of the floats of a line."""
     kind = ir.FunctionType(FLOAT, [FLOAT, VECTOR])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
     return builder.call(function, [FLOAT(0), line], fastmath=["reassoc"])

@@ -1,21 +1,31 @@
 """Layers that hand lanes on to each other: a network turns its batches once, not at each layer.
 
-Where a module of another kind is in between, hooks turn what it takes and gives, so that its code stays as it is.
+Few rows, of which no gradient is wanted, stay a batch from layer to layer: lanes have a dimension more, which tells
+them apart. Where a module of another kind is in between, hooks turn what it takes and gives, so that its code stays as
+it is.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from prunus.kernel import from_lanes, to_lanes
+from prunus.kernel import Layer, from_lanes, has_few_rows, to_lanes
 from prunus.kernel.vectors import LANES
 
 
 class Chain:
-    """What the layers of a network that hand lanes on know together: how large the batch is."""
+    """What the layers of a network that hand lanes on know together: how large the batch is.
 
-    def __init__(self) -> None:
-        self.batch = 0
+    Where it `branches`, values that meet must be alike, so that all are lanes.
+    """
+
+    def __init__(self, branches: bool = False) -> None:
+        self.batch, self.branches = 0, branches
+
+    def takes_batch(self, inputs: Tensor, layers: Sequence[Layer], taken: bool) -> bool:
+        """Whether `inputs`, `taken` from layers before or not, are a batch that these layers leave one."""
+        return inputs.ndim == 2 if taken else not self.branches and has_few_rows(inputs, layers)
 
     def to_lanes(self, inputs: Tensor) -> Tensor:
         """`prunus.kernel.to_lanes`."""
@@ -23,8 +33,8 @@ class Chain:
         return to_lanes(inputs)
 
     def from_lanes(self, lanes: Tensor) -> Tensor:
-        """`prunus.kernel.from_lanes`."""
-        return from_lanes(lanes, self.batch)
+        """`prunus.kernel.from_lanes`; what stayed a batch, as it is."""
+        return lanes if lanes.ndim == 2 else from_lanes(lanes, self.batch)
 
     @property
     def is_full(self) -> bool:

@@ -32,7 +32,7 @@ def join(model: nn.Module) -> None:
     except Exception:  # whatever a network's own code raises when it is given no tensor but a stand-in
         return
     lanes = _Values(model, graph).on_lanes()
-    chain = Chain()
+    chain = Chain(any(len(lanes.intersection(node.all_input_nodes)) > 1 for node in lanes))
     for node in graph.nodes:
         if node.op != "call_module":
             continue

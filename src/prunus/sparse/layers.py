@@ -38,10 +38,11 @@ class SparseLayer(nn.Module):
         return kernel.scattered(self.values, self.connections)
 
     def _run(self, inputs: Tensor, layer: Callable[..., Tensor], layer_on_lanes: Callable[..., Tensor]) -> Tensor:
-        if self.chain is None:
-            return layer(inputs, self.values, self.bias, self.connections)
+        own = kernel.Layer(self.values, self.bias, self.connections)
+        if self.chain is None or self.chain.takes_batch(inputs, (own,), self.takes_lanes):
+            return layer(inputs, *own[:3])
         lanes = inputs if self.takes_lanes else self.chain.to_lanes(inputs)
-        outputs = layer_on_lanes(lanes, self.values, self.bias, self.connections)
+        outputs = layer_on_lanes(lanes, *own[:3])
         return outputs if self.gives_lanes else self.chain.from_lanes(outputs)
 
     def extra_repr(self) -> str:

@@ -15,7 +15,9 @@ class _OnLanes(nn.Module):
     chain: Chain
 
     def forward(self: Any, lanes: Tensor) -> Any:
-        """Of lanes, lanes; through the batch where its last tile is not full."""
+        """Of lanes, lanes, and of what stayed a batch, a batch; through the batch where its last tile is not full."""
+        if lanes.ndim == 2:
+            return super().forward(lanes)
         if not self.chain.is_full:
             return self.chain.to_lanes(super().forward(self.chain.from_lanes(lanes)))
         tensors = (lanes, *self.parameters())

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.nn.modules import module as modules
 
-from prunus.kernel import Layer, stack
+from prunus.kernel import Layer, stack, stack_of_batches
 from prunus.sparse.layers import SparseConv2d, SparseLinear
 
 
@@ -52,8 +52,10 @@ def _is_plain(module: nn.Module, *kinds: type) -> bool:
 
 def _computed(inputs: Tensor, layers: Sequence[tuple[Any, bool]]) -> Tensor:
     (first, _), (last, _) = layers[0], layers[-1]
+    made = [Layer(layer.values, layer.bias, layer.connections, rectified) for layer, rectified in layers]
+    if first.chain.takes_batch(inputs, made, first.takes_lanes):
+        return stack_of_batches(inputs, made)
     if not first.takes_lanes:
         first.chain.batch = len(inputs)
     batch = None if last.gives_lanes else first.chain.batch
-    made = [Layer(layer.values, layer.bias, layer.connections, rectified) for layer, rectified in layers]
     return stack(inputs, made, first.takes_lanes, batch)
