@@ -6,7 +6,9 @@ not hold yet, and whatever they stand on.
 
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.engine import Engine, pool, serial
+from prunus.laboratory.gradual import GraduallyPruned
 from prunus.laboratory.masks import Inverted, Iterated, MaskFile, Pruned, Shuffled
+from prunus.laboratory.packed import Packed
 from prunus.laboratory.rewired import Ended, Rewired
 from prunus.laboratory.slimmed import Ranked, Slimmed
 from prunus.laboratory.smaller import Redrawn, Shrunk, Size, size
@@ -29,12 +31,14 @@ __all__ = [
     "Engine",
     "Frozen",
     "Gems",
+    "GraduallyPruned",
     "Inverted",
     "Iterated",
     "MaskFile",
     "Masked",
     "Netted",
     "Opened",
+    "Packed",
     "Perturbed",
     "Pruned",
     "Ranked",

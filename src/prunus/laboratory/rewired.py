@@ -1,4 +1,4 @@
-"""Trainings that are sparse from the start and move their mask, and the masks they end with."""
+"""Trainings that are sparse from the start and move their mask, and the masks that trainings end with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,9 @@ class Rewired(Trained):
         if not 0 <= self.moving <= 1:
             raise PrunusError(f"the part of all steps in which the mask moves is from 0 to 1, found {self.moving}.")
 
-    def _rewiring(self, held: Hold, optimizer: Optimizer, model: nn.Module, begin: int, total: int) -> Rewiring:
+    def _moving(
+        self, bench: Bench, held: Hold, optimizer: Optimizer, model: nn.Module, begin: int, total: int
+    ) -> Rewiring:
         if self.mask is None or self.frozen or self.settings.sparse_below:
             raise PrunusError("rewiring takes a mask, no weights frozen at their start and no layers trained sparse.")
         how: dict[str, Any] = {} if self.fraction is None else {"fraction": self.fraction}
@@ -50,7 +52,7 @@ class Rewired(Trained):
 
 @dataclass(frozen=True, eq=False)
 class Ended:
-    """The mask that a `Rewired` training ended with: to train from the start, or to be checked as any other."""
+    """The mask that a `Rewired` or `GraduallyPruned` training ended with: to train from the start, or to be checked as any other."""
 
     trained: Piece
 
