@@ -12,14 +12,14 @@ class Gradual:
     """Gradual pruning of the weights that `hold` or `hold_sparse` holds: call it after every optimizer step.
 
     Every `every` steps until `end`, the entries that score best among the kept ones stay, as many as `density`
-    (a function of the step) says; where this would leave a tensor with nothing, `PrunusError` says so unless `allow_empty`.
+    (a function of the step) says. Raises `PrunusError` where that leaves a tensor with nothing, unless `allow_empty`.
 
     Idea: what is pruned while it still learns leaves its work to others, most of it early, when there is most to spare.
     Formula: with `schedule.cubic`, d = d_f + (1 - d_f) (1 - (t - t_0) / (t_1 - t_0))^3.
     Source: Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for model compression".
     Use: where a network is trained anyway, and may be dense at first; some steps after `end` let it recover.
-    Cost: one training, dense at first (`hold_sparse` makes it cheaper as the mask falls), and a ranking each `every` steps.
-    Differs: any score may be taken; its authors keep what they masked and may have it back, here what has gone stays gone.
+    Cost: one training, dense at first (`hold_sparse` makes it cheaper as the mask falls), a ranking each `every` steps.
+    Differs: any score may be taken. Its authors may have back what they masked; here what has gone stays gone.
     """
 
     def __init__(

@@ -29,8 +29,8 @@ class GraduallyPruned(Trained):
     """`start` after training as `Trained` does it, while the mask falls from all, or from `mask`, to `density`.
 
     The density falls along the cubic schedule from the part `begin` of all steps to the part `end`, in updates every
-    `every` steps. `score`, which may ask for weights alone, and `scope` are named as on the command line. With `like`, it
-    ends as dense as that mask, with the scope "tensor" in every tensor. A tensor may end with nothing. The mask is
+    `every` steps. `score`, which may ask for weights alone, and `scope` are named as on the command line. With `like`,
+    it ends as dense as that mask, with the scope "tensor" in every tensor. A tensor may end with nothing. The mask is
     handed on by `Ended`.
 
     Source: Zhu & Gupta 2017, "To prune, or not to prune".

@@ -52,7 +52,7 @@ class Rewired(Trained):
 
 @dataclass(frozen=True, eq=False)
 class Ended:
-    """The mask that a `Rewired` or `GraduallyPruned` training ended with: to train from the start, or to be checked as any other."""
+    """The mask that a `Rewired` or `GraduallyPruned` training ended with, to be trained or checked as any other."""
 
     trained: Piece
 

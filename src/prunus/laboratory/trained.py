@@ -63,7 +63,7 @@ class Trained:
                         moving(step)
                     curve(step)
 
-                parts = {"curve": curve, "held": held, "rewiring": moving}
+                parts: dict[str, Any] = {"curve": curve, "held": held, "rewiring": moving}
                 train(
                     model,
                     data,

@@ -24,7 +24,7 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart]) -> None:
     for axis, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
         for line, colour in zip(chart.lines, cycle(COLOURS), strict=False):
             _draw(axis, line, colour)
-        axis.set(xscale="log", yscale="log", xlabel=chart.x, ylabel=chart.y)
+        axis.set(xscale="log", yscale=chart.y_scale, xlabel=chart.x, ylabel=chart.y)
         axis.set_title(chart.title, loc="left", color=INK)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, labelcolor=INK)
         axis.grid(color=GRID)
