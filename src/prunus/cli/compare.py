@@ -140,7 +140,7 @@ def _cells(found: "Comparison", row: "Row") -> list[str]:
         percent(row.kept),
         f"{row.accuracy.mean:.2f} +- {row.accuracy.deviation:.2f}",
         *([_mean(row.checks.get(name)) for name in CHECKS] if found.rows[0].checks else ()),
-        f"{row.steps:,.0f}",
+        f"{row.steps:,.0f}" + (f" ({row.steps / found.total:.1f}x)" if row.steps > found.total else ""),
         f"{row.file_bytes:,.0f}",
         percent(row.multiplications),
         *([f"{row.speed.ratio:.2f}"] if row.speed else ()),

@@ -22,5 +22,6 @@ class Packed:
             model = self.task.network_like(found)
         found.restore_weights(model)
         contents = save(model, bench.unfinished.with_name("network.prunus"))
+        bench.progress("pack", 1, 1, f"{contents.file_bytes:,} bytes")
         dense_bytes = 4 * sum(parameter.numel() for parameter in model.parameters())
         return Outcome(None, {"file_bytes": contents.file_bytes, "dense_bytes": dense_bytes})
