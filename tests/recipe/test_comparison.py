@@ -153,19 +153,20 @@ def test_verdicts_are_within_replicates(made):
 
 
 @pytest.mark.parametrize(
-    ("difference", "replicates", "text"),
+    ("difference", "replicates", "rows", "text"),
     [
-        ((2.6, 0.5), 3, "better by 5.2 standard errors"),
-        ((2.6, 0.5), 2, "no better than chance"),
-        ((2.1, 0.5), 3, "no better than chance"),
-        ((-2.6, 0.5), 3, "worse by 5.2 standard errors"),
-        ((0.0, 0.0), 3, "no better than chance"),
-        ((-1.5, 1e-15), 3, "worse by 1.50 points each time"),
-        ((1.0, 0.5), 100, "better by 2.0 standard errors"),
+        ((2.6, 0.5), 3, 10_000, "better by 5.2 standard errors"),
+        ((2.6, 0.5), 2, 10_000, "no better than chance"),
+        ((2.1, 0.5), 3, 10_000, "no better than chance"),
+        ((-2.6, 0.5), 3, 10_000, "worse by 5.2 standard errors"),
+        ((1.0, 0.5), 100, 10_000, "better by 2.0 standard errors"),
+        ((0.0, 0.0), 3, 10_000, "no better than chance"),
+        ((-3.0, 1e-15), 6, 100, "worse by 18.0 standard errors"),  # a row is a point, the error 1 / sqrt(36)
+        ((1.0, 0.0), 3, 100, "no better than chance"),  # a row each time
     ],
 )
-def test_verdicts_by_hand(difference, replicates, text):
-    assert str(Verdict(Difference(*difference), replicates)) == text
+def test_verdicts_by_hand(difference, replicates, rows, text):
+    assert str(Verdict(Difference(*difference), replicates, rows)) == text
 
 
 def test_the_limit_is_that_of_student():

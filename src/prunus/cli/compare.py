@@ -121,7 +121,7 @@ def _as_json(row: "Row") -> dict[str, Any]:
         "times_as_fast": row.speed and row.speed.ratio,
         "empty": list(row.emptied),
         "difference": verdict and verdict.difference.mean,
-        "standard_error": verdict and verdict.difference.error,
+        "standard_error": verdict and verdict.error,
         "verdict": row.judgement,
         "ids": list(row.accuracy.runs),
     }

@@ -125,7 +125,8 @@ def compare(
             for place, (row, some) in enumerate(zip(rows, entries.values(), strict=True), 1)
         ]
     chance = {row.density: row.accuracy for row in rows if row.method == RANDOM}
-    judged = [_judged(row, chance[row.density]) for row in rows]
+    test = len(plan.task.read().test())
+    judged = [_judged(row, chance[row.density], test) for row in rows]
     found = Comparison(
         f"Pruning methods compared: {plan.task.model} on {plan.task.data}",
         plan.total,
@@ -169,7 +170,7 @@ def _speed(store: Store, run: Trained, rounds: int, place: int, total: int, prog
     return found
 
 
-def _judged(row: Row, chance: Measured) -> Row:
+def _judged(row: Row, chance: Measured, test: int) -> Row:
     if row.method == RANDOM:
         return row
-    return replace(row, verdict=Verdict(difference([row.accuracy], [chance]), len(chance.accuracy)))
+    return replace(row, verdict=Verdict(difference([row.accuracy], [chance]), len(chance.accuracy), test))

@@ -1,11 +1,10 @@
 """Whether a method beats chance: the difference within replicates, in its standard errors."""
 
 from dataclasses import dataclass
-from math import copysign, inf
+from math import sqrt
 
 from prunus.recipe.replicates import Difference
 
-_ROUNDING = 1e-9  # points between differences that would be equal if numbers were exact
 _LIMITS = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
 
@@ -26,17 +25,24 @@ def limit(replicates: int) -> float:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `difference`, of a method from chance over so many `replicates`, comes to."""
+    """What `difference`, of a method from chance over so many `replicates`, comes to on a test part of `rows`."""
 
     difference: Difference
     replicates: int
+    rows: int
+
+    @property
+    def error(self) -> float:
+        """The standard error in points, but no less than rounding to whole rows makes it.
+
+        An accuracy is a count of rows, uniform within half a row: so is a difference by twice that variance.
+        """
+        return max(self.difference.error, 100 / self.rows / sqrt(6 * self.replicates))
 
     @property
     def errors(self) -> float:
-        """Standard errors between the two; infinite where all replicates differ by the same."""
-        if self._spread:
-            return self.difference.mean / self.difference.error
-        return copysign(inf, self.difference.mean) if abs(self.difference.mean) > _ROUNDING else 0.0
+        """Standard errors between the two."""
+        return self.difference.mean / self.error
 
     @property
     def word(self) -> str:
@@ -48,10 +54,4 @@ class Verdict:
     def __str__(self) -> str:
         if self.word == "no better":
             return "no better than chance"
-        if not self._spread:
-            return f"{self.word} by {abs(self.difference.mean):.2f} points each time"
         return f"{self.word} by {abs(self.errors):.1f} standard errors"
-
-    @property
-    def _spread(self) -> bool:
-        return self.difference.error > _ROUNDING
