@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from prunus.cli.experiments import Place, Training, seeds_of, watched
 from prunus.cli.options import DataName, Json, Model, Seed
-from prunus.cli.output import check_output, percent, print_json, print_table
+from prunus.cli.output import check_output, print_json, print_table
 from prunus.errors import PrunusError
 
 if TYPE_CHECKING:
@@ -128,7 +128,8 @@ def _as_json(row: "Row") -> dict[str, Any]:
 
 
 def _print(found: "Comparison") -> None:
-    heads = ["method", "kept", "% right", *(CHECKS if found.rows[0].checks else ()), "steps", "bytes", "FLOPs"]
+    checks = ("shuffled", "re-init", "inverted") if found.rows[0].checks else ()
+    heads = ["method", "% kept", "% right", *checks, "steps", "bytes", "% of FLOPs"]
     heads += [*(["speed"] if found.timed else []), "against chance"]
     for density, rows in groupby(found.rows, lambda row: row.density):
         print_table(f"{found.title}, {100 * density:.3g} % kept", heads, [_cells(found, row) for row in rows])
@@ -137,12 +138,12 @@ def _print(found: "Comparison") -> None:
 def _cells(found: "Comparison", row: "Row") -> list[str]:
     return [
         row.method,
-        percent(row.kept),
+        f"{100 * row.kept:.2f}",
         f"{row.accuracy.mean:.2f} +- {row.accuracy.deviation:.2f}",
         *([_mean(row.checks.get(name)) for name in CHECKS] if found.rows[0].checks else ()),
-        f"{row.steps:,.0f}" + (f" ({row.steps / found.total:.1f}x)" if row.steps > found.total else ""),
+        f"{row.steps:,.0f}" + (f" ({row.steps / found.total:.3g}x)" if row.steps > found.total else ""),
         f"{row.file_bytes:,.0f}",
-        percent(row.multiplications),
+        f"{100 * row.multiplications:.2f}",
         *([f"{row.speed.ratio:.2f}"] if row.speed else ()),
         row.judgement,
     ]
