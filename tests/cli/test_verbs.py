@@ -124,12 +124,15 @@ def test_prune_in_rounds(prunus, trained):
     assert all(layer["density"] > 0 for layer in outcome.json["layers"])
 
 
-@pytest.mark.parametrize(("score", "pattern"), [("magnitude", "channel(0)"), ("relevance", "channel(1)")])
-def test_prune_and_shrink(prunus, trained, score, pattern):
+@pytest.mark.parametrize(
+    ("score", "pattern", "rounds"),
+    [("magnitude", "channel(0)", 1), ("relevance", "channel(1)", 1), ("taylor", "channel(0)", 3)],
+)
+def test_prune_and_shrink(prunus, trained, score, pattern, rounds):
     """200 of the 400 hidden units are really gone, and what is left is evaluated and loaded as it is."""
     outcome = prunus(
         *("prune", "lenet-300-100", "--weights", "w.safetensors", "--data", "digits", "--score", score),
-        *("--pattern", pattern, "--density", 0.5, "--shrink", "-o", "p.safetensors", "--json"),
+        *("--pattern", pattern, "--density", 0.5, "--rounds", rounds, "--shrink", "-o", "p.safetensors", "--json"),
     )
     assert outcome.code == 0, outcome.err
     small = load_file("p.safetensors")

@@ -19,6 +19,7 @@ from prunus.laboratory import (
     Factored,
     Frozen,
     Gems,
+    GraduallyPruned,
     Inverted,
     Iterated,
     Lassoed,
@@ -27,6 +28,7 @@ from prunus.laboratory import (
     Narrowed,
     Netted,
     Opened,
+    Packed,
     Perturbed,
     Pruned,
     Ranked,
@@ -62,6 +64,8 @@ PIECES: dict[type, Any] = {
     Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, GradualMagnitude(0.5, end=9)),
     Ended: Ended(FIRST),
     Factored: Factored(TASK, FIRST, Settings(steps=10), 0),
+    GraduallyPruned: GraduallyPruned(TASK, FIRST, Settings(steps=10), 0),
+    Packed: Packed(TASK, FIRST),
     Pruned: Pruned(TASK, FIRST),
     Inverted: Inverted(TASK, FIRST),
     Iterated: Iterated(TASK, FIRST),
@@ -125,6 +129,7 @@ PRUNED = {
     "pattern": "channel(0)",
     "scope": "network",
     "seed": 1,
+    "allow_empty": True,
 }
 TRAINED = {
     "task": replace(TASK, corrupt="pixels"),
@@ -162,6 +167,18 @@ CHANGES: dict[type, dict[str, Any]] = {
         "warm": False,
         "norm": True,
     },
+    GraduallyPruned: {
+        **TRAINED,
+        "density": 0.2,
+        "like": SECOND,
+        "begin": 0.1,
+        "end": 0.8,
+        "every": 50,
+        "score": "small_final",
+        "score_code": "hash",
+        "scope": "tensor",
+    },
+    Packed: {"task": replace(TASK, model="lenet-5"), "weights": SECOND},
     Pruned: PRUNED,
     Inverted: PRUNED,
     Iterated: {**PRUNED, "rounds": 10},
@@ -277,6 +294,10 @@ def test_every_setting_counts(name: str) -> None:
 def test_a_mask_and_its_inverse_are_two_pieces() -> None:
     assert specification(PIECES[Inverted]) == {**specification(PIECES[Pruned]), "kind": "Inverted"}
     assert identity(PIECES[Inverted]) != identity(PIECES[Pruned])
+
+
+def test_masks_that_may_not_be_empty_are_the_pieces_they_were() -> None:
+    assert "allow_empty" not in specification(PIECES[Pruned])
 
 
 def test_where_a_mask_lies_does_not_count() -> None:

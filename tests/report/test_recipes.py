@@ -81,6 +81,18 @@ def test_charts(store):
     assert {figure.plots[0].spec["layout"][axis]["type"] for axis in ("xaxis", "yaxis")} == {"log"}
 
 
+def test_points_with_runs_of_their_own_over_an_axis_that_is_not_logarithmic(store):
+    one, other = (made(store, Drawn(Task(), seed)) for seed in (0, 1))
+    line = Line("measured", {0.1: (97.0,), 0.01: (90.0,)}, (one,), {0.1: (one,), 0.01: (other,)})
+    keep_charts(store, "Title", "Lead.", [Chart("One", "Caption.", "kept", "% right", (line,), "linear")])
+    (figure,) = section(store, charts).figures
+    assert [cells[1].runs for cells in figure.tables[0].rows] == [(other,), (one,)]
+    assert {axis: figure.plots[0].spec["layout"][axis]["type"] for axis in ("xaxis", "yaxis")} == {
+        "xaxis": "log",
+        "yaxis": "linear",
+    }
+
+
 def test_the_picture_of_charts_has_an_axis_for_each_with_all_lines(tmp_path, monkeypatch):
     drawn = []
     save = Figure.savefig

@@ -67,6 +67,20 @@ class Rewired(Trained):
 
 
 @dataclass(frozen=True, eq=False)
+class GraduallyPruned(Trained):
+    score: str = "magnitude"
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    task: Task
+    weights: Piece
+
+    def make(self, bench: Bench) -> Outcome:
+        return Outcome(None, {"file_bytes": 4096})
+
+
+@dataclass(frozen=True, eq=False)
 class Ended:
     trained: Piece
 
@@ -242,6 +256,15 @@ def test_sparse_from_the_start(store: Store) -> None:
         "* <1>  pruned   by synflow in 100 rounds: 10.00 % kept",
         "* <2>  rewired  1,500 steps, seed 3: 95.00 % right on test",
         "* <3>  ended    10.00 % kept",
+    ]
+
+
+def test_a_mask_that_falls_and_the_file_it_ends_in(store: Store) -> None:
+    falling = GraduallyPruned(TASK, START, 3, 5.0, None)
+    assert lines(store, START, falling, Packed(TASK, falling)) == [
+        "* <0>  drawn    lenet-5 for mnist, seed 3",
+        "* <1>  pruned   by magnitude in 1,500 steps, seed 3: 95.00 % right on test",
+        "* <2>  packed   4,096 bytes",
     ]
 
 

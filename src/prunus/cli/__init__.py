@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError
 from prunus import __version__
 from prunus.cli.approximate import approximate
 from prunus.cli.bench import bench
+from prunus.cli.compare import compare
 from prunus.cli.compress import compress
 from prunus.cli.connect import connect
 from prunus.cli.demo import demo
@@ -43,6 +44,7 @@ for verb in (
     bench,
     supermask,
     ticket,
+    compare,
     connect,
     approximate,
     lineage,

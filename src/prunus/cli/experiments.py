@@ -38,7 +38,10 @@ class Training:
         """How the papers on tickets train `model`, with what was chosen otherwise."""
         from prunus.recipe.usual import ticket_settings
 
-        settings = ticket_settings(model)
+        return self.chosen(ticket_settings(model))
+
+    def chosen(self, settings: Any) -> Any:
+        """`settings` with what was chosen otherwise."""
         if self.steps is not None:
             settings = replace(settings, steps=self.steps, epochs=None)
         return with_chosen(

@@ -115,14 +115,14 @@ def supermask(
 def _method(method: Method, density: float, rescale: bool, given: dict[str, Any]) -> Any:
     """The method with those of the options `given` that are its own; the others must not be given."""
     from prunus.laboratory import BestEdges, Chances, Gems
+    from prunus.scope import check_density
 
     own = {"edge-popup": ("scope",), "bernoulli": (), "gem-miner": ("every", "strength")}[method]
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in own:
             raise PrunusError(f"--{name} is not an option of the method {method}.")
-    if not 0 < density <= 1:
-        raise PrunusError(f"density {density} is outside (0, 1].")
+    check_density(density)
     if method == "bernoulli":
         return Chances(density, 1.0 if rescale else 0.0)
     if method == "edge-popup":

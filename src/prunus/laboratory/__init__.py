@@ -8,8 +8,10 @@ from prunus.laboratory.connected import Connected
 from prunus.laboratory.ended import Ended
 from prunus.laboratory.engine import Engine, pool, serial
 from prunus.laboratory.factored import Factored
+from prunus.laboratory.gradual import GraduallyPruned
 from prunus.laboratory.masks import Inverted, Iterated, MaskFile, Pruned, Shuffled
 from prunus.laboratory.narrowed import Lassoed, Narrowed, Selected
+from prunus.laboratory.packed import Packed
 from prunus.laboratory.reparametrised import Reparametrised
 from prunus.laboratory.rewired import Rewired
 from prunus.laboratory.slimmed import Ranked, Slimmed
@@ -34,6 +36,7 @@ __all__ = [
     "Factored",
     "Frozen",
     "Gems",
+    "GraduallyPruned",
     "Inverted",
     "Iterated",
     "Lassoed",
@@ -42,6 +45,7 @@ __all__ = [
     "Narrowed",
     "Netted",
     "Opened",
+    "Packed",
     "Perturbed",
     "Pruned",
     "Ranked",

@@ -33,7 +33,8 @@ class Pruned:
 
     `keeps` are the parts that single tensors keep instead, as (name, part). With `like`, as much is kept as in that
     mask, whatever `keep` says; with the scope "tensor", in every tensor as much. `score`, `pattern` and `scope` are
-    named as on the command line. `initial` are the weights before training, for scores that ask for them.
+    named as on the command line. `initial` are the weights before training, for scores that ask for them. Where scores
+    would leave a tensor with nothing, `PrunusError` says so, unless `allow_empty`.
     """
 
     task: Task
@@ -48,6 +49,7 @@ class Pruned:
     pattern: str = "element"
     scope: str = "tensor"
     seed: int = 0
+    allow_empty: bool | None = None  # None is no, and in no identity
 
     def make(self, bench: Bench) -> Outcome:
         """Score and choose."""
@@ -64,7 +66,16 @@ class Pruned:
         evidence = self._evidence(bench, needs)
         if MEASURES.keys() & needs.keys():
             evidence |= measured(needs, self._network(trained), self.task.read())
-        return prune(prunable(trained.weights), score, density, pattern=pattern, scope=scope, within=within, **evidence)
+        return prune(
+            prunable(trained.weights),
+            score,
+            density,
+            pattern=pattern,
+            scope=scope,
+            within=within,
+            allow_empty=bool(self.allow_empty),
+            **evidence,
+        )
 
     def _worth(self) -> Score:
         check_code("score", self.score, self.score_code)
@@ -117,6 +128,7 @@ class Iterated(Pruned):
             pattern=pattern,
             scope=scope,
             within=within,
+            allow_empty=bool(self.allow_empty),
             **self._evidence(bench, needs),
         )
 

@@ -11,6 +11,7 @@ from prunus.errors import PrunusError, unknown
 from prunus.holding import Hold
 from prunus.laboratory.trained import Trained
 from prunus.rewiring import Rewiring, evolutionary, rigl, sparse_momentum
+from prunus.store import Bench
 
 REWIRINGS: dict[str, Callable[..., Rewiring]] = {"set": evolutionary, "snfs": sparse_momentum, "rigl": rigl}
 """Sparse evolutionary training, sparse networks from scratch, RigL, by the names of their papers."""
@@ -36,7 +37,9 @@ class Rewired(Trained):
         if not 0 <= self.moving <= 1:
             raise PrunusError(f"the part of all steps in which the mask moves is from 0 to 1, found {self.moving}.")
 
-    def _rewiring(self, held: Hold, optimizer: Optimizer, model: nn.Module, begin: int, total: int) -> Rewiring:
+    def _moving(
+        self, bench: Bench, held: Hold, optimizer: Optimizer, model: nn.Module, begin: int, total: int
+    ) -> Rewiring:
         if self.mask is None or self.frozen or self.settings.sparse_below:
             raise PrunusError("rewiring takes a mask, no weights frozen at their start and no layers trained sparse.")
         how: dict[str, Any] = {} if self.fraction is None else {"fraction": self.fraction}

@@ -1,5 +1,6 @@
 """Weights that training made of a start: the one piece that takes long."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,6 @@ from prunus.evaluation import device_of, evaluate
 from prunus.holding import Hold, hold
 from prunus.laboratory.task import Task
 from prunus.mask import Mask
-from prunus.rewiring import Rewiring
 from prunus.settings import Settings, make_optimizer
 from prunus.snapshot import Snapshot
 from prunus.sparse import SparseHold, hold_sparse
@@ -56,14 +56,14 @@ class Trained:
             with self._holding(optimizer, model, mask, start) as held:
                 if start.step in (0, last):
                     curve(start.step)
-                rewiring = self._rewiring(held, optimizer, model, start.step, total)
+                moving = self._moving(bench, held, optimizer, model, start.step, total)
 
                 def on_step(step: int) -> None:
-                    if rewiring:
-                        rewiring(step)
+                    if moving:
+                        moving(step)
                     curve(step)
 
-                parts = {"curve": curve, "held": held, "rewiring": rewiring}
+                parts: dict[str, Any] = {"curve": curve, "held": held, "rewiring": moving}
                 train(
                     model,
                     data,
@@ -73,15 +73,15 @@ class Trained:
                     begin=start.step,
                     end=last,
                     on_step=on_step,
-                    stateful={name: part for name, part in parts.items() if part},
+                    stateful={name: part for name, part in parts.items() if hasattr(part, "state_dict")},
                     checkpoint=bench.unfinished,
                     progress=bench.progress,
                 )
                 if held:
                     held.verify()
             result = Snapshot.take(model, optimizer if last < total else None, step=last)
-            if rewiring and held:
-                result = replace(result, extra={"mask": held.state_dict()})
+            if moving and held:
+                result = replace(result, extra={"mask": dict(held.mask)})
             metrics: dict[str, Any] = {"steps": last - start.step, **curve.metrics()}
             if last == total:
                 metrics["error"] = evaluate(model, data.test()).error
@@ -89,7 +89,9 @@ class Trained:
                 metrics["early_stop"]["error"] = evaluate(model, data.test()).error
         return Outcome(result, metrics)
 
-    def _rewiring(self, held: Any, optimizer: Optimizer, model: nn.Module, begin: int, total: int) -> Rewiring | None:
+    def _moving(
+        self, bench: Bench, held: Any, optimizer: Optimizer, model: nn.Module, begin: int, total: int
+    ) -> Callable[[int], None] | None:
         """What moves the mask, if anything does."""
         return None
 

@@ -145,6 +145,13 @@ def bench(
     return Bench((*rows, *absent), {name: one for name, one in chosen.items() if one is not None}, used)
 
 
+def race(networks: Mapping[str, nn.Module], inputs: Tensor, *, rounds: int, seed: int = 0) -> dict[str, Speed]:
+    """Time a call without gradients of each of `networks`, in evaluation mode, as `bench` does; one is "dense"."""
+    with flushed():
+        calls = {name: _call(network.eval(), inputs) for name, network in networks.items()}
+        return _speeds(_race(calls, rounds, random.Random(seed), lambda *_: None))
+
+
 def _mask(model: nn.Module, density: float | None, scope: Scope) -> Mask:
     if not weights(model):
         raise PrunusError(f"{type(model).__name__} has no weights to prune.")

@@ -25,6 +25,7 @@ from prunus.laboratory import (
 from prunus.progress import Progress, silent
 from prunus.recipe.lottery_ticket import check_seeds
 from prunus.recipe.tables import Row, keep_table
+from prunus.scope import check_density
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
 from prunus.structured.slimming import scales
@@ -52,8 +53,7 @@ class Plan:
         check_seeds(self.seeds)
         if self.units not in UNITS:
             raise unknown("unit", self.units, UNITS)
-        if not 0 < self.density <= 1:
-            raise PrunusError(f"density {self.density} is outside (0, 1].")
+        check_density(self.density)
         if not self.strength >= 0:
             raise PrunusError(f"strength {self.strength} of the penalty is negative.")
         if self.units == "channels":

@@ -141,19 +141,20 @@ class Sanity:
 
 def replicate(plan: Plan, scene: Scene) -> Lines:
     """The runs of one seed: of each method one a check; putting them together trains nothing."""
-    return {name: _checked(replace(scene, mask=method_named(name)(scene))) for name in plan.methods}
+    return {name: checked(replace(scene, mask=method_named(name)(scene))) for name in plan.methods}
 
 
-def _checked(scene: Scene) -> list[Trained]:
+def checked(scene: Scene) -> list[Trained]:
+    """The run of a mask as it is, and those of the other `CHECKS`."""
     return [
         scene.trained(),
         CONTROLS["shuffle"](scene),
         CONTROLS["reinit"](scene),
-        scene.trained(mask=_inverted(scene.mask)),
+        scene.trained(mask=inverted_of(scene.mask)),
     ]
 
 
-def _inverted(mask: Piece) -> Inverted:
+def inverted_of(mask: Piece) -> Inverted:
     """What the score of `mask` wants least, each tensor as dense as there: or it would empty whole layers."""
     fields = {name: value for name, value in vars(mask).items() if name != "rounds"}
     return Inverted(**{**fields, "like": mask, "scope": "tensor"})

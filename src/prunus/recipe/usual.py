@@ -76,6 +76,14 @@ def usual_hunt(task: Task, settings: Settings, *, rounds: int, keep: float) -> H
     return Hunt(task, settings, rounds, keep, keeps=tuple(parts.items()))
 
 
+def comparison_settings(task: Task) -> Settings:
+    """As in the papers on tickets, but for five epochs, or 500 steps if that is more: what a laptop has time for."""
+    settings = ticket_settings(task.model)
+    rows = len(task.read().train)
+    steps = max(500, 5 * (rows // settings.batch))
+    return replace(settings, steps=min(steps, settings.steps_in_all(rows)), epochs=None)
+
+
 def supermask_settings(model: str, method: str) -> Settings:
     """How scores of `model` are learned by "edge-popup", "bernoulli" or "gem-miner": by SGD, at the papers' rates.
 

@@ -1,7 +1,7 @@
 """One picture of a recipe's charts: lines over seeds with their bands, beside what was calculated or published."""
 
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 
 from prunus.errors import PrunusError
@@ -10,6 +10,7 @@ from prunus.recipe.charts import Chart, Line
 from prunus.report.picture import GRID, INK
 
 COLOURS = ("#275cf7", "#d47212", "#669b7c", "#7902b1", "#805c09", "#518dd3", "#634542", "#ae3b84")
+MARKERS = ("o", "s", "^")
 
 
 def draw_charts(path: Path, title: str, charts: Sequence[Chart]) -> None:
@@ -22,9 +23,10 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart]) -> None:
     figure = Figure(figsize=(6.4 * len(charts), 6.6), layout="constrained")
     figure.suptitle(title, fontsize=15, color=INK, x=0.01, ha="left")
     for axis, chart in zip(figure.subplots(1, len(charts), squeeze=False)[0], charts, strict=True):
-        for line, colour in zip(chart.lines, cycle(COLOURS), strict=False):
-            _draw(axis, line, colour)
-        axis.set(xscale="log", yscale="log", xlabel=chart.x, ylabel=chart.y)
+        looks = cycle(product(MARKERS, COLOURS))
+        for line, (marker, colour) in zip(chart.lines, looks, strict=False):
+            _draw(axis, line, colour, marker)
+        axis.set(xscale="log", yscale=chart.y_scale, xlabel=chart.x, ylabel=chart.y)
         axis.set_title(chart.title, loc="left", color=INK)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False, labelcolor=INK)
         axis.grid(color=GRID)
@@ -35,7 +37,7 @@ def draw_charts(path: Path, title: str, charts: Sequence[Chart]) -> None:
         figure.savefig(temporary, format="png", dpi=110)
 
 
-def _draw(axis, line: Line, colour: str) -> None:  # type: ignore[no-untyped-def]
+def _draw(axis, line: Line, colour: str, marker: str) -> None:  # type: ignore[no-untyped-def]
     places = sorted(line.points)
     values = [line.points[x] for x in places]
     means = [sum(some) / len(some) for some in values]
@@ -43,5 +45,5 @@ def _draw(axis, line: Line, colour: str) -> None:  # type: ignore[no-untyped-def
         axis.fill_between(
             places, [min(some) for some in values], [max(some) for some in values], color=colour, alpha=0.2
         )
-    marker = "o" if line.runs or len(places) == 1 else ""
+    marker = marker if line.runs or len(places) == 1 else ""
     axis.plot(places, means, "-" if line.runs else "--", color=colour, marker=marker, markersize=4, label=line.name)

@@ -15,6 +15,14 @@ from prunus.tree import Tree, zipped
 def magnitude(weights: Tree) -> dict[str, Tensor]:
     """|w_f|: `large final`, the criterion of Han et al. 2015 and of the lottery ticket hypothesis.
 
+    Idea: what is nearly zero after training does nearly nothing.
+    Formula: |w|.
+    Source: Han et al. 2015, "Learning both weights and connections for efficient neural networks", section 3.
+    Use: after training, with more training behind it, again and again (`ticket.find`) or as it goes (`gradual`).
+    Cost: none.
+    Differs: Han's threshold is a multiple of the standard deviation of each layer (`pruning.threshold`); here a density
+    is given, and met exactly.
+
     >>> magnitude({"weight": torch.tensor([-2.0, 1.0])})
     {'weight': tensor([2., 1.])}
     """

@@ -63,6 +63,11 @@ def _described(found: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             what = f"{kind.lower()}  {metrics['steps']:,} steps, seed {found['seed']}, to go on"
         case "Reparametrised":
             what = f"trained  by {found['method']['kind']}: {100 * metrics['density']:.2f} % kept"
+        case "GraduallyPruned":
+            right = f"{100 - metrics['error']:.2f} % right on test"
+            what = f"pruned   by {found['score']} in {metrics['steps']:,} steps, seed {found['seed']}: {right}"
+        case "Packed":
+            what = f"packed   {metrics['file_bytes']:,} bytes"
         case "Frozen":
             what = f"drawn    {found['task']['model']}, {found['start']['kind']}, seed {found['start']['seed']}"
         case "Supermasked" | "Masked":

@@ -35,7 +35,12 @@ class Bernoulli:
     (total / kept)^`rescale` of its sample, which gets no gradient: 1 is the paper's "dynamic weight rescaling". All m
     start so that entries are kept with `chance`. One that stays at exactly 0, as inputs that are always zero leave it,
     keeps nothing in evaluation.
-    Source: Zhou et al. 2019, "Deconstructing lottery tickets", section 5.
+
+    Idea: a mask is drawn anew at every step, and training moves the chances; what becomes likely is the mask.
+    Formula: w_effective = w Bern(sigmoid(m)) (total / kept)^`rescale`, dL/dm as if it were w sigmoid(m).
+    Source: Zhou et al. 2019, "Deconstructing lottery tickets: zeros, signs, and the supermask", section 5.
+    Use: where any density will do: how many are kept is found, not given.
+    Cost: a training, for many epochs.
     """
 
     def __init__(self, model: nn.Module, start: Start, *, chance: float = 0.5, rescale: float = 1.0) -> None:

@@ -9,7 +9,7 @@ from prunus import scope as scopes
 from prunus.mask import Mask
 from prunus.scope import Scope
 from prunus.straight_through import through
-from prunus.supermask.learning import check_density, drawn_scores, masks_of, with_masks
+from prunus.supermask.learning import drawn_scores, masks_of, with_masks
 from prunus.supermask.start import Start
 from prunus.supermask.supermask import Supermask
 
@@ -31,7 +31,14 @@ class EdgePopup:
 
     The gradient of a score is that of its effective weight, times the weight, times the sign of the score. Scores
     start uniform within 1 / sqrt(fan in), which is Kaiming's with a = sqrt(5).
-    Source: Ramanujan et al. 2020, section 3.2, equations 3 to 7, and the authors' code for |score|.
+
+    Idea: a wide random network holds a good one already; learn which edges to keep, never what they weigh.
+    Formula: the effective weight is w where |score| is among the largest, else 0; its gradient times w sign(score) is
+    that of the score.
+    Source: Ramanujan et al. 2020, "What's hidden in a randomly weighted neural network?", section 3.2, equations 3-7.
+    Use: where the file is to be a seed and a mask, of half the weights or so; far sparser, layers break.
+    Cost: a training, and a ranking of all scores at every step.
+    Differs: the paper ranks scores; its authors' code, and this, ranks |score|.
     """
 
     def __init__(self, model: nn.Module, start: Start, density: float, *, scope: Scope = scopes.tensor) -> None:
@@ -39,7 +46,7 @@ class EdgePopup:
             bound = max(1, prod(weight.shape[1:])) ** -0.5
             return _Edges(drawn_scores(start, place, weight, -bound, bound))
 
-        check_density(density)
+        scopes.check_density(density)
         self._start, self._density, self._scope = start, density, scope
         self.network, self._layers = with_masks(model, start, layer)
         self.scores: dict[str, nn.Parameter] = {name: layer.scores for name, layer in self._layers.items()}

@@ -61,12 +61,6 @@ def rescaled(weight: Tensor, kept: Tensor, rescale: float) -> Tensor:
     return weight * (kept.numel() / kept.sum().clamp(min=1)) ** rescale if rescale else weight
 
 
-def check_density(density: float) -> None:
-    """Raise `PrunusError` unless it is in (0, 1]."""
-    if not 0 < density <= 1:
-        raise PrunusError(f"density {density} is outside (0, 1].")
-
-
 def drawn_scores(start: Start, place: int, weight: Tensor, low: float, high: float) -> nn.Parameter:
     """Scores of the n-th weight from [low, high), laid out in memory like it, which multiplying is faster with."""
     scores = draws.uniform(start.seed, SCORES + place, tuple(weight.shape), low, high)

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from prunus.distribution import SignedConstant, Symmetric
-from prunus.errors import PrunusError, unknown
+from prunus.errors import unknown
 from prunus.pack import Drawn
+from prunus.scope import check_density
 from prunus.tree import parameters, weights
 
 KINDS: Mapping[str, tuple[type[SignedConstant] | type[Symmetric], float]] = MappingProxyType(
@@ -38,8 +39,7 @@ class Start:
         if self.kind not in KINDS:
             raise unknown("kind of draws", self.kind, KINDS)
         Drawn(seed=self.seed)  # refuses what is none
-        if not 0 < self.density <= 1:
-            raise PrunusError(f"density {self.density} is outside (0, 1].")
+        check_density(self.density)
 
     def drawn(
         self, shapes: Mapping[str, Sequence[int]], factors: Mapping[str, float] | None = None

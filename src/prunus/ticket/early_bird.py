@@ -11,6 +11,7 @@ from torch import nn
 
 from prunus.errors import PrunusError
 from prunus.mask import Mask
+from prunus.scope import check_density
 from prunus.structured.slimming import largest, scales
 
 
@@ -27,8 +28,7 @@ class EarlyBird:
     """
 
     def __init__(self, density: float, *, window: int = 5, threshold: float = 0.1) -> None:
-        if not 0 < density <= 1:
-            raise PrunusError(f"density {density} is outside (0, 1].")
+        check_density(density)
         if window < 2:
             raise PrunusError(f"a window has two masks at least, found {window}.")
         if not 0 <= threshold <= 1:

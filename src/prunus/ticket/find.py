@@ -78,6 +78,14 @@ def find(
     the first step, or a later one. A score that asks for `initial` gets the weights of `start`; what else
     it asks for is passed by keyword. One-shot pruning is one round. Each ticket is trained before it is given.
 
+    Idea: what survives training has also started well: returned to its first weights, it trains alone as the whole did.
+    Formula: density of round n = `keep`^n; weights of round n = those of `start`, times its mask.
+    Source: Frankle & Carbin 2019, "The lottery ticket hypothesis: finding sparse, trainable neural networks", section
+    2; Frankle et al. 2020, "Linear mode connectivity and the lottery ticket hypothesis", for a later `start`.
+    Use: to know how small a network could have been; to have a small one, gradual pruning is cheaper.
+    Cost: a training a round, and one before the first.
+    Differs: counts are exact, and what has gone is zero to the bit; its authors let optimizers move it and mask again.
+
     Raises `PrunusError`, before the first training, for fewer than 0 rounds, a part outside (0, 1], and `keeps` that
     name other tensors or meet another scope than `tensor`; later on for what `prune` refuses.
 

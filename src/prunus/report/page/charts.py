@@ -27,7 +27,8 @@ def charts(study: Value, archive: Archive) -> Section:
 
 
 def _figure(chart: Value, archive: Archive) -> Figure:
-    x, y = (Axis(chart[name].text(), number, kind="log") for name in ("x", "y"))
+    x = Axis(chart["x"].text(), number, kind="log")
+    y = Axis(chart["y"].text(), number, kind="linear" if "y_scale" in chart else "log")
     return lines(chart["title"].text(), chart["note"].text(), x, y, _series(chart, archive), wide=True)
 
 
@@ -35,7 +36,7 @@ def _series(chart: Value, archive: Archive) -> list[Series]:
     found = []
     for place, line in enumerate(chart["lines"]):
         runs = archive.runs(line["runs"])
-        points = tuple(_point(point, runs) for point in line["points"])
+        points = tuple(_point(point, runs, archive) for point in line["points"])
         if not points:
             raise FormatError(f"{line.place}: points is empty.")
         dash = "solid" if runs else _CALCULATED
@@ -44,8 +45,9 @@ def _series(chart: Value, archive: Archive) -> list[Series]:
     return found
 
 
-def _point(found: Value, runs: tuple[str, ...]) -> Point:
+def _point(found: Value, runs: tuple[str, ...], archive: Archive) -> Point:
     values = tuple(value.number() for value in found[1])
+    runs = archive.runs(found[2]) if len(found.plain) > 2 else runs
     if len(values) != (len(runs) or 1):
         raise FormatError(f"{found.place} has {len(values)} values, expected one for each of {len(runs)} runs, or one.")
     return Point(found[0].number(), values, runs)

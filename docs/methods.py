@@ -1,0 +1,91 @@
+"""Writes methods.md, beside this file, from the docstrings of all methods: python docs/methods.py.
+
+A method is a public function or class of a module below whose docstring has lines that begin with the `LABELS`.
+"""
+
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PAGE = Path(__file__).with_suffix(".md")
+PARTS = (
+    "prunus.score",
+    "prunus.scope",
+    "prunus.layerwise",
+    "prunus.structured",
+    "prunus.gradual",
+    "prunus.reparametrised",
+    "prunus.low_rank",
+    "prunus.rewiring",
+    "prunus.ticket",
+    "prunus.supermask",
+    "prunus.reachability",
+)
+LABELS = ("Idea", "Formula", "Source", "Use", "Cost", "Differs")
+HEAD = """# Methods
+
+Written by `python docs/methods.py` from the docstrings, which say it where the code is; a test checks that this page is
+theirs. Each is a part of the [grammar](architecture.md#pruning-three-questions-three-arguments), or trains with it;
+`prunus compare` sets them side by side ([how](comparison.md)).
+"""
+
+
+def page() -> str:
+    """The page."""
+    return "\n".join([HEAD, *(line for part in PARTS for line in _part(import_module(part)))])
+
+
+def methods(part: ModuleType) -> Iterator[tuple[str, Any]]:
+    """The methods in `part` and the modules below it, by the name that a person imports them by."""
+    for module in _modules(part):
+        for name, found in vars(module).items():
+            if not name.startswith("_") and getattr(found, "__module__", "") == module.__name__ and sections(found):
+                home = part if hasattr(part, name) else module
+                yield f"{home.__name__}.{name}".removeprefix("prunus."), found
+
+
+def sections(found: Any) -> dict[str, str]:
+    """What the docstring of `found` says under each of the `LABELS` that it has; nothing without an idea."""
+    texts: dict[str, str] = {}
+    label = ""
+    for line in (inspect.getdoc(found) or "").splitlines():
+        first = line.partition(":")[0]
+        label = first if first in LABELS else label if line else ""
+        if label:
+            texts[label] = f"{texts[label]} {line}" if label in texts else _capital(line.partition(":")[2].strip())
+    return texts if "Idea" in texts else {}
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _modules(part: ModuleType) -> Iterator[ModuleType]:
+    yield part
+    for found in pkgutil.walk_packages(getattr(part, "__path__", ()), f"{part.__name__}."):
+        yield import_module(found.name)
+
+
+def _part(part: ModuleType) -> Iterator[str]:
+    yield f"## `{part.__name__}`"
+    yield _first(part)
+    for name, found in methods(part):
+        arguments = ", ".join(inspect.signature(found).parameters)
+        yield f"\n### `{name}({arguments})`"
+        yield f"{_first(found)}\n"
+        for label, text in sections(found).items():
+            yield f"- **{label}.** {text}"
+    yield ""
+
+
+def _first(found: Any) -> str:
+    """The first paragraph of a docstring."""
+    return " ".join((inspect.getdoc(found) or "").partition("\n\n")[0].split())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
