@@ -1,6 +1,9 @@
 """What every test shares."""
 
+import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -37,3 +40,29 @@ def steps():
     handle = register_optimizer_step_post_hook(lambda *_: counter.update(["steps"]))
     yield lambda: counter["steps"]
     handle.remove()
+
+
+@pytest.fixture
+def two_ranks(tmp_path):
+    """Run a script as two processes, given a rank and where to meet; what each wrote as JSON on its last line."""
+
+    def run(script):
+        workers = [
+            subprocess.Popen(
+                [sys.executable, str(script), str(rank), str(tmp_path / "meeting-point")],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        try:
+            outputs = [worker.communicate(timeout=120) for worker in workers]
+        finally:
+            for worker in workers:
+                worker.kill()
+        for worker, (_, complaint) in zip(workers, outputs, strict=True):
+            assert worker.returncode == 0, complaint
+        return [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+
+    return run

@@ -1,8 +1,5 @@
 """Two processes decide alike: as one that sees all of the batch."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -33,24 +30,8 @@ def alone(make):
     return held.mask, list(model.parameters())
 
 
-def test_two_processes_are_as_one(tmp_path):
-    workers = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), str(tmp_path / "meeting-point")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=120) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    for worker, (_, complaint) in zip(workers, outputs, strict=True):
-        assert worker.returncode == 0, complaint
-    seen = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+def test_two_processes_are_as_one(two_ranks):
+    seen = two_ranks(WORKER)
     assert seen[0] == seen[1]
     for make in (rigl, evolutionary, sparse_momentum):
         mask, weights = alone(make)
