@@ -47,7 +47,7 @@ from prunus.laboratory import (
     Transferred,
 )
 from prunus.laboratory.reparametrised import METHODS
-from prunus.reparametrised import GradualMagnitude, Surgery
+from prunus.reparametrised import DynamicPruning, Surgery
 from prunus.settings import Settings
 from prunus.store import identity, specification
 from prunus.store.identity import from_toml, hashed, to_toml
@@ -61,7 +61,7 @@ PIECES: dict[type, Any] = {
     Drawn: Drawn(TASK, 0),
     Trained: Trained(TASK, FIRST, Settings(steps=10), 0),
     Rewired: Rewired(TASK, FIRST, Settings(steps=10), 0, FIRST),
-    Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, GradualMagnitude(0.5, end=9)),
+    Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, DynamicPruning(0.5, end=9)),
     Ended: Ended(FIRST),
     Factored: Factored(TASK, FIRST, Settings(steps=10), 0),
     GraduallyPruned: GraduallyPruned(TASK, FIRST, Settings(steps=10), 0),
