@@ -41,16 +41,18 @@ from prunus.laboratory import (
     Trained,
 )
 from prunus.laboratory.order import missing
+from prunus.mask import Mask
 from prunus.progress import shown
 from prunus.reachability import effective
 from prunus.reparametrised import HardConcrete, Surgery, VariationalDropout
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
+from prunus.tree import weights
 
 SMALL, LARGE = "lenet-300-100", "lenet-5"
 EPOCHS = {
-    SMALL: {"dense": 30, "round": 3, "retrain": 15, "gradual": 40, "surgery": 30, "noise": 40, "gates": 30},
-    LARGE: {"dense": 8, "round": 2, "retrain": 5, "gradual": 12, "surgery": 10, "noise": 12, "gates": 10},
+    SMALL: {"dense": 20, "sgd": 15, "round": 2, "retrain": 10, "gradual": 20, "surgery": 20, "noise": 30, "gates": 20},
+    LARGE: {"dense": 5, "round": 1, "retrain": 3, "gradual": 7, "surgery": 6, "noise": 6, "gates": 5},
 }
 TUNED_ON = 99
 
@@ -178,28 +180,41 @@ def surgery(density: float) -> Make:
 
     def make(bed: Bed, deviations: float) -> Run:
         settings = bed.settings("surgery")
-        until = 3 * bed.steps(settings) // 4
-        method = Surgery(deviations, until=until, gamma=10 / bed.steps(settings))
-        return healed(bed, settings, method, density, until)
+        total = bed.steps(settings)
+        until = 3 * total // 4
+        method = Surgery(deviations, until=until, gamma=10 / total, of_tensors=narrow(bed.task, deviations))
+        start = Rewound(bed.dense, bed.drawn)
+        run = Reparametrised(bed.task, start, settings, bed.seed, method, density, until=until)
+        return Run(Trained(bed.task, run, settings, bed.seed, mask=Ended(run)), Ended(run))
 
     return make
 
 
+def narrow(task: Task, deviations: float) -> tuple[tuple[str, float], ...]:
+    """Lower thresholds for the layers of few weights, which the paper keeps denser too."""
+    if task.model == LARGE:
+        return (("conv1.weight", 0.5), ("conv2.weight", deviations - 1), ("fc2.weight", deviations - 2))
+    return (("fc3.weight", deviations - 2),)
+
+
 def variational(density: float) -> Make:
-    """Molchanov et al. 2017 from the dense network."""
+    """Molchanov et al. 2017 from the dense network; LeNet-5's first convolution, of 500 weights, is kept whole."""
 
     def make(bed: Bed, rate: float) -> Run:
-        settings = bed.settings("noise", batch=256)
-        method = VariationalDropout(1 / len(bed.task.read().train), rate=rate, warm_up=bed.steps(settings) // 2)
-        run = Reparametrised(bed.task, Rewound(bed.dense, bed.drawn), settings, bed.seed, method, density)
+        settings = bed.settings("noise", batch=512, learning_rate=2.4e-3)
+        method = VariationalDropout(1 / len(bed.task.read().train), rate=rate, warm_up=bed.steps(settings) // 4)
+        start, left, others = Rewound(bed.dense, bed.drawn), (), density
+        if bed.task.model == LARGE:
+            left, others = ("conv1.weight",), (density * 430_500 - 500) / 430_000
+        run = Reparametrised(bed.task, start, settings, bed.seed, method, others, left)
         return Run(run, Ended(run))
 
     return make
 
 
 def gates(bed: Bed, strength: float) -> Run:
-    """Louizos et al. 2018: gates of what layers read, the first convolution's aside, from the dense network."""
-    settings = bed.settings("gates")
+    """Louizos et al. 2018 from the dense network: gates of what layers read, but of the first convolution's images."""
+    settings = bed.settings("gates", batch=256)
     rows = len(bed.task.read().train)
     method = HardConcrete(strength / rows, axis=1, chance=0.9, rate=10.0, warm_up=bed.steps(settings) // 4)
     start = Rewound(bed.dense, bed.drawn)
@@ -208,18 +223,12 @@ def gates(bed: Bed, strength: float) -> Run:
     return Run(run, Ended(run))
 
 
-def healed(bed: Bed, settings: Settings, method: Any, density: float, until: int) -> Run:
-    start = Rewound(bed.dense, bed.drawn)
-    run = Reparametrised(bed.task, start, settings, bed.seed, method, density, until=until)
-    return Run(Trained(bed.task, run, settings, bed.seed, mask=Ended(run)), Ended(run))
-
-
 def sparse_from_the_start(how: str, density: float) -> Make:
     """Evci et al. 2020: SGD, an Erdos-Renyi mask, moved every 100 steps in the first half, or not."""
 
     def make(bed: Bed, _: Any) -> Run:
         settings = bed.settings(
-            "dense", epochs=20, batch=100, optimizer="sgd", learning_rate=0.2, weight_decay=1e-4, decay="cosine"
+            "sgd", batch=100, optimizer="sgd", learning_rate=0.2, weight_decay=1e-4
         )
         mask = Pruned(bed.task, bed.drawn, keep=density, score="chance", scope="erk", seed=bed.seed)
         if how == "static":
@@ -235,29 +244,29 @@ SNIP, MEMORY = "SNIP, table 1", "SNIP, table 1; dense from memory"
 LINES = [
     Line("SNIP 95 %", SMALL, 0.05, 1.6, 1.7, snip(0.05), source=SNIP),
     Line("SNIP 98 %", SMALL, 0.02, 2.4, 1.7, snip(0.02), source=SNIP),
-    Line("OBD 92 %", SMALL, 0.08, 2.0, 1.8, in_rounds("obd", *FEW), source=MEMORY),
-    Line("magnitude 92 %", SMALL, 0.08, 2.0, 1.8, in_rounds("magnitude", *FEW), published=False),
-    Line("OBD 98 %", SMALL, 0.02, 0, 0, in_rounds("obd", *FEW, 0.04, 0.02), published=False),
-    Line("magnitude 98 %", SMALL, 0.02, 0, 0, in_rounds("magnitude", *FEW, 0.04, 0.02), published=False),
     Line("RigL 98 %", SMALL, 0.02, 0, 0, sparse_from_the_start("rigl", 0.02), published=False),
     Line("SET 98 %", SMALL, 0.02, 0, 0, sparse_from_the_start("set", 0.02), published=False),
     Line("static 98 %", SMALL, 0.02, 0, 0, sparse_from_the_start("static", 0.02), published=False),
-    Line("DNS", SMALL, 1 / 56, 1.99, 2.28, surgery(1 / 56), (1.5, 2.5), "Soft weight-sharing, table 1"),
-    Line("L0", SMALL, 26_642 / 266_200, 1.8, 1.6, gates, (0.1, 0.3, 1.0), "from memory: 266-88-33"),
     Line("variational dropout", SMALL, 1 / 68, 1.92, 1.64, variational(1 / 68), (1.0, 4.0), "its repository"),
     Line("gradual magnitude", SMALL, 1 / 68, 0, 0, gradual(1 / 68), published=False),
-    Line("L-OBS", SMALL, 0.015, 2.0, 1.8, at_once("l_obs", 0.015), ("erk",), MEMORY),
-    Line("magnitude at once", SMALL, 0.015, 2.0, 1.8, at_once("magnitude", 0.015), ("erk",), published=False),
+    Line("DNS", SMALL, 1 / 56, 1.99, 2.28, surgery(1 / 56), (3.0, 4.0), "soft weight-sharing, table 1"),
+    Line("L0", SMALL, 26_642 / 266_200, 1.8, 1.6, gates, (0.3, 1.0), "266-88-33, from memory"),
+    Line("OBD 92 %", SMALL, 0.08, 2.0, 1.8, in_rounds("obd", *FEW), source=MEMORY),
+    Line("magnitude 92 %", SMALL, 0.08, 0, 0, in_rounds("magnitude", *FEW), published=False),
+    Line("OBD 98 %", SMALL, 0.02, 0, 0, in_rounds("obd", *FEW, 0.04, 0.02), published=False),
+    Line("magnitude 98 %", SMALL, 0.02, 0, 0, in_rounds("magnitude", *FEW, 0.04, 0.02), published=False),
     Line("SNIP 98 %", LARGE, 0.02, 0.8, 0.9, snip(0.02), source=SNIP),
     Line("SNIP 99 %", LARGE, 0.01, 1.1, 0.9, snip(0.01), source=SNIP),
-    Line("DNS", LARGE, 1 / 108, 0.91, 0.91, surgery(1 / 108), (2.5,), "Soft weight-sharing, table 1"),
+    Line("DNS", LARGE, 1 / 108, 0.91, 0.91, surgery(1 / 108), (3.0,), "soft weight-sharing, table 1"),
     Line("gradual magnitude", LARGE, 1 / 280, 0, 0, gradual(1 / 280), published=False),
     Line("variational dropout", LARGE, 1 / 280, 0.75, 0.80, variational(1 / 280), (4.0,), "its repository"),
+    Line("L-OBS", SMALL, 0.015, 2.0, 1.8, at_once("l_obs", 0.015), ("erk",), MEMORY),
+    Line("magnitude at once", SMALL, 0.015, 0, 0, at_once("magnitude", 0.015), ("erk",), published=False),
     Line("OBD 92 %", LARGE, 0.08, 2.7, 1.3, in_rounds("obd", 0.4, 0.16, 0.08), source=MEMORY),
-    Line("magnitude 92 %", LARGE, 0.08, 2.7, 1.3, in_rounds("magnitude", 0.4, 0.16, 0.08), published=False),
+    Line("magnitude 92 %", LARGE, 0.08, 0, 0, in_rounds("magnitude", 0.4, 0.16, 0.08), published=False),
     Line("L0", LARGE, 6_150 / 430_500, 1.0, 0.9, gates, (0.3, 1.0), "9-18-65-25; dense from memory"),
     Line("L-OBS", LARGE, 0.01, 2.1, 1.3, at_once("l_obs", 0.01), ("erk",), MEMORY),
-    Line("magnitude at once", LARGE, 0.01, 2.1, 1.3, at_once("magnitude", 0.01), ("erk",), published=False),
+    Line("magnitude at once", LARGE, 0.01, 0, 0, at_once("magnitude", 0.01), ("erk",), published=False),
 ]
 COMPARISONS = [
     Comparison("OBD 92 %", "magnitude 92 %", source="LeCun et al. 1990"),
@@ -333,8 +342,13 @@ def best(store: Store, task: Task, line: Line) -> Any:
 
 
 def density(store: Store, task: Task, line: Line, run: Run) -> float:
-    mask = store.result(run.mask)
-    return effective(task.network(), mask, task.example()).density if line.make is gates else mask.density
+    """The part of all weights that is kept; what a method leaves alone is kept whole."""
+    mask: Mask = store.result(run.mask)
+    model = task.network()
+    if line.make is gates:
+        mask = effective(model, mask, task.example())
+    total = sum(weight.numel() for weight in weights(model).values())
+    return (mask.kept + total - mask.total) / total
 
 
 def measured(store: Store, task: Task, line: Line, seeds: Sequence[int]) -> dict[str, Any] | None:
