@@ -47,7 +47,6 @@ from prunus.reachability import effective
 from prunus.reparametrised import HardConcrete, Surgery, VariationalDropout
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
-from prunus.tree import weights
 
 SMALL, LARGE = "lenet-300-100", "lenet-5"
 EPOCHS = {
@@ -227,9 +226,7 @@ def sparse_from_the_start(how: str, density: float) -> Make:
     """Evci et al. 2020: SGD, an Erdos-Renyi mask, moved every 100 steps in the first half, or not."""
 
     def make(bed: Bed, _: Any) -> Run:
-        settings = bed.settings(
-            "sgd", batch=100, optimizer="sgd", learning_rate=0.2, weight_decay=1e-4
-        )
+        settings = bed.settings("sgd", batch=100, optimizer="sgd", learning_rate=0.2, weight_decay=1e-4)
         mask = Pruned(bed.task, bed.drawn, keep=density, score="chance", scope="erk", seed=bed.seed)
         if how == "static":
             return Run(Trained(bed.task, bed.drawn, settings, bed.seed, mask=mask), mask)
@@ -343,12 +340,9 @@ def best(store: Store, task: Task, line: Line) -> Any:
 
 def density(store: Store, task: Task, line: Line, run: Run) -> float:
     """The part of all weights that is kept; what a method leaves alone is kept whole."""
-    mask: Mask = store.result(run.mask)
     model = task.network()
-    if line.make is gates:
-        mask = effective(model, mask, task.example())
-    total = sum(weight.numel() for weight in weights(model).values())
-    return (mask.kept + total - mask.total) / total
+    mask = Mask({**Mask.dense(model), **store.result(run.mask)})
+    return effective(model, mask, task.example()).density if line.make is gates else mask.density
 
 
 def measured(store: Store, task: Task, line: Line, seeds: Sequence[int]) -> dict[str, Any] | None:
