@@ -103,7 +103,7 @@ def found_methods() -> Iterator[Method]:
                 name,
                 length(path, node),
                 helped((part,), [(found.__module__, found.__name__)]),
-                helped(EVIDENCE, [home(MEASURES, asked) for asked in asked_for(found)]),
+                helped(EVIDENCE, [(MEASURES, asked) for asked in asked_for(found)]),
                 len(lines(path)),
                 str(path.relative_to(ROOT)),
             )
@@ -117,24 +117,21 @@ def asked_for(found: Any) -> list[str]:
 
 
 def helped(parts: Sequence[str], waiting: list[tuple[str, str]]) -> int:
-    """Lines of the definitions that wait, as (module, name), and of those that they lead to in `parts`, each once."""
-    found: dict[tuple[str, str], int] = {}
+    """Lines of what is defined in `parts` of the (module, name) that wait, and of what that leads to, each once."""
+    counted, seen = 0, set[tuple[str, str]]()
     while waiting:
-        place = waiting.pop()
-        if place in found or not any(f"{place[0]}.".startswith(f"{part}.") for part in parts):
+        module, name = place = waiting.pop()
+        if place in seen or not module.startswith("prunus"):
             continue
-        path = Path(import_module(place[0]).__file__ or "")
-        if place[1] in definitions(path):
-            node = definitions(path)[place[1]]
-            found[place] = length(path, node)
-            waiting += [home(place[0], one.id) for one in ast.walk(node) if isinstance(one, ast.Name)]
-    return sum(found.values())
-
-
-def home(module: str, name: str) -> tuple[str, str]:
-    """The module where what `module` calls `name` is defined, and its name there."""
-    found: Any = getattr(import_module(module), name, None)
-    return getattr(found, "__module__", None) or module, getattr(found, "__name__", name)
+        seen.add(place)
+        path = Path(import_module(module).__file__ or "")
+        if name in taken_over(path):
+            waiting.append(taken_over(path)[name])
+        elif name in definitions(path) and any(f"{module}.".startswith(f"{part}.") for part in parts):
+            node = definitions(path)[name]
+            counted += length(path, node)
+            waiting += [(module, one.id) for one in ast.walk(node) if isinstance(one, ast.Name)]
+    return counted
 
 
 @cache
@@ -143,13 +140,26 @@ def tree(path: Path) -> ast.Module:
 
 
 @cache
-def definitions(path: Path) -> dict[str, Definition]:
-    """Functions and classes of a file, not those inside others."""
-    return {node.name: node for node in tree(path).body if isinstance(node, Definition)}
+def definitions(path: Path) -> dict[str, ast.stmt]:
+    """Functions, classes and constants of a file, not those inside others."""
+    found: dict[str, ast.stmt] = {}
+    for node in tree(path).body:
+        if isinstance(node, Definition):
+            found[node.name] = node
+        for target in getattr(node, "targets", [getattr(node, "target", None)]):
+            found.update({one.id: node for one in ast.walk(target or node) if target and isinstance(one, ast.Name)})
+    return found
 
 
-def length(path: Path, node: Definition) -> int:
-    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+@cache
+def taken_over(path: Path) -> dict[str, tuple[str, str]]:
+    """What a file imports by name: the module, and the name there."""
+    found = [node for node in tree(path).body if isinstance(node, ast.ImportFrom)]
+    return {one.asname or one.name: (node.module or "", one.name) for node in found for one in node.names}
+
+
+def length(path: Path, node: ast.stmt) -> int:
+    first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
     return len(lines(path) & set(range(first, (node.end_lineno or first) + 1)))
 
 
