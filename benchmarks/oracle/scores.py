@@ -88,7 +88,8 @@ def _as_zeroed(layer: nn.Module, of: Callable[[nn.Module], Tensor]) -> Tensor:
 
 def _flowing(seed: int, dtype: torch.dtype, bias: bool) -> tuple[nn.Sequential, list[Tensor]]:
     network = perceptron(seed, dtype, 6, 9, 7, 4, bias=bias, activation=nn.ReLU)
-    return network, [*score.synflow(weights(network), flows(network, torch.zeros(1, 6))).values()]
+    found = score.synflow(weights(network), flows(network, torch.zeros(1, 6)))
+    return network, [one.detach() for one in found.values()]
 
 
 def synflow_units(seed: int, dtype: torch.dtype) -> float:
