@@ -401,7 +401,7 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, object]]:
     return found
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def spread(values: Sequence[float], digits: int = 4) -> str:
     if len(set(values)) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{fmean(values):.{digits}f} ± {stdev(values):.{digits}f}"
@@ -426,7 +426,7 @@ def print_quality(rows: Sequence[Row], judged: Sequence[dict[str, object]]) -> N
             key[2],
             spread([r["errors"]["mean"] for r in some]),
             spread([r["errors behind pruned"]["mean"] for r in some]),
-            *(spread([r[name] for r in some]) for name in ("cosine", "spearman")),
+            *(spread([r[name] for r in some], 3) for name in ("cosine", "spearman")),
             spread([100 * r["neighbour"] for r in some], 1),
             spread([r["accuracy"] for r in some], 1),
         ]
@@ -463,14 +463,14 @@ def quality(options: argparse.Namespace) -> None:
 
 
 def stored(name: str, encoder: Encoder, model: nn.Module, folder: Path) -> dict[str, object]:
-    """The sizes of one model's files, and the seconds that they take."""
+    """The sizes of one model's files, and the processor's seconds that they take."""
     plain, packed = folder / "plain.safetensors", folder / "packed.prunus"
     write_weights(plain, model.state_dict())
-    started = time.perf_counter()
+    started = time.process_time()
     prunus.save(model, packed)
-    saved = time.perf_counter()
+    saved = time.process_time()
     again = prunus.load(packed, deepcopy(encoder.model))
-    loaded = time.perf_counter()
+    loaded = time.process_time()
     sentences = encoder.held[:HELD]
     if not torch.equal(encoder.embeddings(again, sentences), encoder.embeddings(model, sentences)):
         raise SystemExit(f"{name}: its file gives other embeddings")
@@ -492,7 +492,7 @@ def files(options: argparse.Namespace) -> None:
             weights, _ = in_order(encoder.model, batches, methods(pattern, 0)["SparseGPT"], blocks=BLOCKS)
             rows.append(stored(f"SparseGPT, {pattern.name}", encoder, changed(encoder.model, weights), Path(folder)))
     print_table(
-        ["model", "safetensors", "zstd -19", "prunus", "seconds to write / read"],
+        ["model", "safetensors", "zstd -19", "prunus", "processor seconds to write / read"],
         [
             [
                 r["model"],
