@@ -17,8 +17,8 @@ def taylor(weights: Tree, gradients: Tree) -> dict[str, Tensor]:
     2021, "Progressive skeletonization").
     Cost: one gradient; iterated, one a round.
     Differs: SNIP's authors take one batch, score biases too, and draw weights anew for what they then train; that they
-    divide by the sum of all scores ranks alike. BatchNorm works as in evaluation, there as in `evidence.gradients`:
-    before training it leaves its input nearly as it is.
+    divide by the sum of all scores ranks alike. BatchNorm works there as in evaluation, which before training leaves
+    its input as it is; in `evidence.gradients` it then normalises by the batch, as it will in training.
     """
     return {name: (w * g).abs() for name, (w, g) in zipped(weights, gradients)}
 
@@ -47,7 +47,6 @@ def grasp(weights: Tree, hessian_gradients: Tree) -> dict[str, Tensor]:
     Use: before training, in one shot, with `scope.network`.
     Cost: two gradients and a Hessian product over the data, about four gradients.
     Differs: its authors draw the weights of linear layers anew before they score, and look at 10 to 25 images of each
-    class (`evidence.of_each_class`) in two halves, with BatchNorm in training mode, which normalises by the batch; in
-    `evidence.hessian_gradients` it works as in evaluation, and before training leaves its input nearly as it is.
+    class (`evidence.of_each_class`) in two halves.
     """
     return {name: w * hg for name, (w, hg) in zipped(weights, hessian_gradients)}
