@@ -78,6 +78,8 @@ def test_an_unknown_verb(prunus):
         (("--method", "l_obs", "--rounds", 5, "--density", 0.5), ("leave out", "--rounds")),
         (("--density", 0.5), ("either --score or --method",)),
         (("--score", "movement", "--density", 0.5), ("give --initial",)),
+        (("--score", "momentum", "--data", "digits", "--density", 0.5), ("asks for momenta, which cannot be",)),
+        (("--score", "prunus.structured:component", "--density", 0.5), ("call prunus.prune with variances=... in",)),
         (("--score", "magnitude", "--density", 0.00002), ("nothing of its", "would be kept")),
         (("--score", "gone.py:mine", "--density", 0.5), ("no file 'gone.py'",)),
     ],

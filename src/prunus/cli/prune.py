@@ -59,7 +59,7 @@ def prune(
     from prunus.data import load
     from prunus.errors import PrunusError
     from prunus.loading import fit
-    from prunus.measures import measured
+    from prunus.measures import check_measurable, measured
     from prunus.pattern import channel
     from prunus.pruning import iterate
     from prunus.schedule import rounds as falling
@@ -81,6 +81,8 @@ def prune(
     where, what = parts.scope_named(scope or "network"), parts.pattern_named(pattern)
     if shrink and what not in (channel(0), channel(1)):
         raise PrunusError(f"--shrink removes whole channels: give --pattern channel(0) or channel(1), not {pattern}.")
+    if score:
+        check_measurable(function)
     needs = inspect.signature(function).parameters
     loaded: Any = load(data) if data else None
     if loaded is None:
