@@ -72,7 +72,7 @@ def test_an_unknown_verb(prunus):
         (("--score", "magnitude", "--reconstruct", "--density", 0.5), ("what layers read: give --data",)),
         (("--method", "sparsegpt", "--density", 0.5), ("what layers read: give --data",)),
         (("--method", "sparsegtp", "--density", 0.5), ("unknown method 'sparsegtp', did you mean 'sparsegpt'?",)),
-        (("--method", "obs", "--data", "digits", "--density", 0.5), ("50,200 weights would take 19 GiB",)),
+        (("--method", "obs", "--data", "digits", "--density", 0.5), ("the inverse Hessian of all 50,200 weights",)),
         (("--method", "l_obs", "--score", "magnitude", "--density", 0.5), ("either --score or --method",)),
         (("--method", "l_obs", "--pattern", "channel", "--density", 0.5), ("leave out --reconstruct, --pattern",)),
         (("--method", "l_obs", "--rounds", 5, "--density", 0.5), ("leave out", "--rounds")),

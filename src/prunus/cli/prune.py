@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from prunus.cli.evidence import check_data, evidence
+from prunus.cli.evidence import check_data, evidence, measuring
 from prunus.cli.networks import as_described, example_for
 from prunus.cli.options import Json, Model, Out, Seed, Weights
 from prunus.cli.output import check_output, percent, print_json, print_table
@@ -90,8 +90,9 @@ def prune(
     network = models.build(model, loaded) if loaded else as_described(model, weights)
     fit(network, read_weights(weights))
     dense_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
-    example = example_for(network, loaded) if shrink else None
-    channels = wiring(network, example=example) if example is not None else None
+    what_asks = "--shrink" if shrink else "this score" if "flows" in needs else None
+    example = example_for(network, loaded, what_asks) if what_asks else None
+    channels = wiring(network, example=example) if shrink else None
     if channels:
         where = together(channels.outputs if what == channel(0) else channels.inputs, where)
     if method:
@@ -102,7 +103,7 @@ def prune(
             network,
             function,
             falling(density, rounds),
-            lambda pruned: measured(needs, pruned, loaded),
+            measuring(needs, loaded, example),
             scope=where,
             pattern=what,
             allow_empty=allow_empty,
@@ -113,7 +114,7 @@ def prune(
         if reconstruct:
             moved = layerwise.reconstruct(network, kept, **measured(["grams"], network, loaded))
     assign(network, kept.apply(moved))
-    if example is not None:
+    if shrink:
         network = shrunk(network, kept, example=example)
     description = models.describe(network)
     write_weights(output, network.state_dict(), metadata={"model": description} if description else {})
