@@ -22,11 +22,13 @@ from prunus.pruning import Score, scored
 from prunus.ranking import keep_largest
 from prunus.scope import apportioned
 from prunus.score import chance, gradient, magnitude, momentum
+from prunus.sparse import SparseHold
+from prunus.sparse.swapping import opened
 from prunus.tree import Tree, parameters, zipped
 
 
 def rigl(
-    held: Hold,
+    held: Hold | SparseHold,
     optimizer: Optimizer,
     model: nn.Module,
     *,
@@ -42,7 +44,7 @@ def rigl(
     Formula: see `Rewiring`; drop by |w|, grow by |dL/dw| of the batch at hand, pruned weights included.
     Source: Evci et al. 2020, "Rigging the lottery: making all tickets winners", algorithm 1.
     Use: a network that is to be trained at a tenth of its weights or fewer, from the first step on, with `scope.erk`.
-    Cost: a sparse training, and one dense gradient each `every` steps.
+    Cost: a sparse training, and one dense gradient each `every` steps; with `hold_sparse` no more than that.
     Differs: its authors add a little noise to |w| before they drop; here equal ones go by highest index. They may also
     update at the first step and at `end`. At an update there is no gradient step, as in the paper, unless
     `replaces_step` is false.
@@ -61,7 +63,7 @@ def rigl(
 
 
 def evolutionary(
-    held: Hold,
+    held: Hold | SparseHold,
     optimizer: Optimizer,
     model: nn.Module,
     *,
@@ -78,7 +80,7 @@ def evolutionary(
     Source: Mocanu et al. 2018, "Scalable training of artificial neural networks with adaptive sparse connectivity
     inspired by network science".
     Use: where no dense gradient can be had; else as the control of RigL, with `scope.er` or `scope.erk`.
-    Cost: a sparse training.
+    Cost: a sparse training; with `hold_sparse` no step is dense.
     Differs: its authors rewire after every epoch, always the same fraction, and drop the smallest positive and the
     largest negative weights apart; here both are dropped by |w|, and the fraction falls, as in RigL's comparisons.
     """
@@ -88,7 +90,7 @@ def evolutionary(
 
 
 def sparse_momentum(
-    held: Hold,
+    held: Hold | SparseHold,
     optimizer: Optimizer,
     model: nn.Module,
     *,
@@ -105,7 +107,8 @@ def sparse_momentum(
     tensors drop is shared among them as the means of |m| over their kept weights.
     Source: Dettmers & Zettlemoyer 2019, "Sparse networks from scratch: faster training without losing performance".
     Use: as RigL, where a dense gradient at every step can be paid for.
-    Cost: a dense gradient at every step, and as much memory as the weights take.
+    Cost: a dense gradient at every step, so that `hold_sparse` gains nothing before `end`, and as much memory as the
+    weights take.
     Differs: its authors take the optimizer's own momentum (of Adam, divided by the root of the second moment), drop
     less in nearly dense layers, and meet the density only about; here it is exact.
     """
@@ -136,9 +139,12 @@ class Rewiring:
     `generator` (seeded by `seed` and the step). With `replaces_step`, the optimizer takes no step at an update: its
     gradients only tell where to grow. A step that a gradient scaler skips is no update. Processes that train together
     decide alike: gradients are averaged before, draws are seeded, and the first one's mask counts. `begin` is the
-    number of steps taken before. Its state may be part of a checkpoint, beside that of `held`.
+    number of steps taken before. Its state may be part of a checkpoint, behind that of `held`.
 
-    Raises `PrunusError` when it is not called after every step.
+    Where `held` is by `hold_sparse`, masks and weights are those under `hold`, up to the order of additions; layers are
+    dense at steps of which gradients of all weights are asked: updates, or with `momenta` all before `end`.
+
+    Raises `PrunusError` when it is not called after every step, and for sparse layers inside `DistributedDataParallel`.
 
     >>> from prunus.holding import hold
     >>> model = nn.Linear(4, 1)
@@ -155,7 +161,7 @@ class Rewiring:
 
     def __init__(
         self,
-        held: Hold,
+        held: Hold | SparseHold,
         optimizer: Optimizer,
         model: nn.Module,
         *,
@@ -179,10 +185,9 @@ class Rewiring:
         self.held, self.end, self.every, self.fraction, self.seed = held, end, every, fraction, seed
         self.drop, self.grow, self.redistribute, self.replaces_step = drop, grow, redistribute, replaces_step
         self.decay = decay
-        own = parameters(model)
-        self._parameters = {name: own[name] for name in held.mask}
         self._needs = signature(drop).parameters.keys() | signature(grow).parameters.keys()
-        self._optimizer = optimizer
+        self._model = opened(model) if isinstance(held, SparseHold) else model
+        self._optimizer, self._names = optimizer, tuple(held.mask)
         self._step = begin
         self._gradients: dict[str, Tensor] | None = None
         self._momenta: dict[str, Tensor] = {}
@@ -213,7 +218,8 @@ class Rewiring:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up where `state_dict` was asked."""
         self._step = state["step"]
-        self._momenta = {name: m.to(self._parameters[name].device) for name, m in state["momenta"].items()}
+        weights = self.held.weights
+        self._momenta = {name: m.to(weights[name].device) for name, m in state["momenta"].items()}
         self._listen()
 
     def _is_update(self, step: int) -> bool:
@@ -237,9 +243,11 @@ class Rewiring:
         coming = self._step + 1
         if coming >= self.end:
             return
-        if self._needs & {"gradients", "momenta"}:
+        if self._listening:
+            own = parameters(self._model)
             self._gradients = {
-                name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in self._parameters.items()
+                name: torch.zeros_like(own[name]) if (found := own[name].grad) is None else found
+                for name in self._names
             }
         if "momenta" in self._needs:
             for name, found in (self._gradients or {}).items():
@@ -251,7 +259,7 @@ class Rewiring:
     def _update(self, step: int) -> None:
         if self._gradients is None and self._needs & {"gradients", "momenta"}:
             return
-        values = {name: parameter.detach() for name, parameter in self._parameters.items()}
+        values = self.held.weights
         evidence = {
             "gradients": self._gradients,
             "momenta": self._momenta,

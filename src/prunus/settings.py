@@ -21,7 +21,7 @@ class Settings:
     batch.
 
     Masked layers of at most the density `sparse_below` are trained by kernels that leave pruned weights out
-    (`prunus.hold_sparse`), where a network is trained with a mask that stays or falls: 0 for none.
+    (`prunus.hold_sparse`), where a network is trained with a mask: 0 for none.
 
     `decay` lowers the learning rate to zero by half a cosine, or to a tenth at each of `drops` (shares of all
     steps), after `warm_up` steps of linear rise. `augment` applies the data's own augmentation.

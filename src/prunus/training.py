@@ -136,6 +136,7 @@ def train(
             host.optimizer.step()
             if on_step:
                 on_step(step + 1)
+                host.check(model)
             if checkpoint is not None and not losses.waiting and time.monotonic() - saved >= every:
                 run.save(checkpoint, step + 1)
                 saved = time.monotonic()
@@ -169,6 +170,14 @@ class _Host:
     fabric: "Fabric | None" = None
     rank: int = 0
     processes: int = 1
+    parameters: tuple[nn.Parameter, ...] = ()
+
+    def check(self, model: nn.Module) -> None:
+        """`PrunusError` where several processes would average gradients of parameters that are no more the model's."""
+        if self.processes > 1 and {*map(id, model.parameters())} != {*map(id, self.parameters)}:
+            raise PrunusError(
+                "layers were swapped while several processes train, which then average no gradients of them."
+            )
 
     def mean(self, values: Tensor) -> Tensor:
         """The mean of `values` over the processes."""
@@ -196,7 +205,8 @@ def _host(model: nn.Module, optimizer: Optimizer, precision: str, fabric: "Fabri
     if (found := fabric.strategy.precision.precision) != precision:
         raise PrunusError(f"the settings ask for precision '{precision}', the Fabric given has '{found}'.")
     wrapped, stepping = fabric.setup(model, optimizer)
-    return _Host(wrapped, stepping, fabric.backward, fabric, fabric.global_rank, fabric.world_size)
+    own = tuple(model.parameters())
+    return _Host(wrapped, stepping, fabric.backward, fabric, fabric.global_rank, fabric.world_size, own)
 
 
 def _one_process(precision: str, device: torch.device) -> "Fabric":

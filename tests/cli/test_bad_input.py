@@ -35,6 +35,14 @@ def before():
         (("train", "missing.py:net", "--data", "digits"), ("no file 'missing.py'",)),
         (("train", "json:missing", "--data", "digits"), ("json", "missing")),
         (("train", "lenet-300-100", "--data", "digits", "--epochs", "-3"), ("epochs",)),
+        (
+            ("train", "lenet-300-100", "--data", "digits", "--sparse-below", "0.2"),
+            ("--sparse-below", "a --density too"),
+        ),
+        (
+            ("train", "lenet-300-100", "--data", "digits", "--density", "0.1", "--sparse-below", "-1"),
+            ("sparse_below must be from 0", "found -1.0"),
+        ),
         (("train", "lenet-300-100", "--data", "digits", "--batch", "0"), ("batch",)),
         (("train", "lenet-300-100", "--data", "digits", "--batch", "5000"), ("batch 5000 is larger",)),
         (("train", "vgg-16", "--data", "digits"), ("vgg-16", "16x16")),

@@ -67,6 +67,11 @@ def test_train_sparse_from_the_start(prunus, rewiring):
     assert 4_900 < kept <= 5_020
     refused = prunus(*how, "--density", 0.1, "--rewiring", "rigel", "-o", "t.safetensors")
     assert (refused.code, "did you mean 'rigl'" in refused.err) == (2, True)
+    sparse = prunus(*how, *("--density", 0.1, "--rewiring", rewiring, "--sparse-below", 0.2), "-o", "t.safetensors")
+    assert sparse.code == 0, sparse.err
+    again = load_file("t.safetensors")
+    assert all((again[name] != 0).equal(value != 0) for name, value in found.items() if value.ndim == 2)
+    assert all(torch.allclose(again[name], value, rtol=1e-2, atol=1e-4) for name, value in found.items())
 
 
 def test_the_seed_decides_everything(prunus):

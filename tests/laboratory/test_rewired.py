@@ -1,6 +1,7 @@
 """Trainings that move their mask, against the loop, a hold and a rewiring put together by hand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ BY_HAND: dict[str, Callable[..., Any]] = {
 
 def made(folder: Path, **how: Any) -> Outcome:
     folder.mkdir(exist_ok=True)
-    piece = Rewired(NOISY, START, SETTINGS, 3, **{"mask": Given(MASK, "mask"), "every": 7, "moving": 0.6, **how})
+    usual = {"settings": SETTINGS, "mask": Given(MASK, "mask"), "every": 7, "moving": 0.6}
+    piece = Rewired(NOISY, START, seed=3, **{**usual, **how})
     return make(piece, folder)
 
 
@@ -53,6 +55,19 @@ def test_equals_what_is_put_together_by_hand(tmp_path: Path, method: str) -> Non
     assert same(ended.result, held.mask)
     assert ended.metrics["density"] == MASK.density
     assert held.mask != MASK
+
+
+@pytest.mark.parametrize("method", BY_HAND)
+def test_sparse_layers_train_the_same(tmp_path: Path, method: str) -> None:
+    """Masks are equal, weights up to the order of additions."""
+    settings = replace(SETTINGS, sparse_below=0.5)
+    dense = made(tmp_path / "dense", method=method).result
+    sparse = made(tmp_path / "sparse", method=method, settings=settings).result
+    assert isinstance(dense, Snapshot)
+    assert isinstance(sparse, Snapshot)
+    assert same(sparse.extra["mask"], dense.extra["mask"])
+    assert all(torch.allclose(sparse.weights[n], weight, rtol=1e-3, atol=1e-5) for n, weight in dense.weights.items())
+    assert not same(sparse.weights, dense.weights)
 
 
 def test_a_mask_that_does_not_move_is_static(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Masks that move while a network trains, against one update by sorting and whole trainings written out by hand."""
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from prunus.holding import hold
 from prunus.mask import Mask
 from prunus.rewiring import Rewiring, evolutionary, rewired, rigl, sparse_momentum
 from prunus.settings import Settings, make_optimizer
+from prunus.sparse import hold_sparse
 from prunus.training import train
 
 SIZES = (6, 10, 4)
@@ -208,21 +210,22 @@ def test_growth_by_chance_follows_from_seed_and_step():
 
 @pytest.mark.parametrize("make", [rigl, evolutionary, sparse_momentum])
 @pytest.mark.parametrize("stop", [29, 30, 31, 44])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, make, stop):
+@pytest.mark.parametrize("way", [hold, partial(hold_sparse, below=0.5)], ids=["masked", "sparse"])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, make, way, stop):
     digits, how = load("digits"), Settings(steps=50, batch=50, optimizer="adam", learning_rate=3e-3)
 
     def trained(checkpoint, until):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 10))
         optimizer = make_optimizer(model, how)
-        with hold(optimizer, model, mask_of(model, 0.3)) as held:
+        with way(optimizer, model, mask_of(model, 0.3)) as held:
             rewire = make(held, optimizer, model, end=40, every=10)
             parts = {"held": held, "rewiring": rewire}
             train(
                 model, digits, how, seed=1, optimizer=optimizer, end=until, on_step=rewire, stateful=parts,
                 checkpoint=checkpoint,
             )  # fmt: skip
-            return [*model.state_dict().values(), *held.mask.values()]
+        return [*model.state_dict().values(), *held.mask.values()]
 
     undisturbed = trained(None, 50)
     trained(tmp_path / "run", stop)

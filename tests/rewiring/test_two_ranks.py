@@ -1,5 +1,6 @@
 """Two processes decide alike: as one that sees all of the batch."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -33,9 +34,12 @@ def alone(make):
 def test_two_processes_are_as_one(two_ranks):
     seen = two_ranks(WORKER)
     assert seen[0] == seen[1]
-    for make in (rigl, evolutionary, sparse_momentum):
+    assert seen[0]["refused"].startswith("the network is inside DistributedDataParallel")
+    dense_too = {rigl: ["Linear", "SparseLinear"], evolutionary: ["SparseLinear"], sparse_momentum: ["Linear"]}
+    for make, sparse in product(dense_too, (False, True)):
         mask, weights = alone(make)
-        found = seen[0][make.__name__]
+        found = seen[0][f"{make.__name__}, {sparse}"]
+        assert found["layers"] == (dense_too[make] if sparse else ["Linear"])
         assert found["moved"] > 0.05
         assert {n: kept.flatten().nonzero().flatten().tolist() for n, kept in mask.items()} == found["mask"]
         for value, expected in zip(found["weights"], weights, strict=True):

@@ -15,9 +15,12 @@ from lightning_fabric import Fabric
 from prunus import training
 from prunus.errors import DivergedError, PrunusError
 from prunus.evaluation import evaluate
+from prunus.mask import Mask
 from prunus.models import build
+from prunus.rewiring import evolutionary
 from prunus.settings import Settings
 from prunus.snapshot import Snapshot
+from prunus.sparse import hold_sparse
 from prunus.training import train
 
 from .runs import DIGITS, SETTINGS, StoppedError, noisy, run_script, same
@@ -69,6 +72,12 @@ def train_in_two_processes(fabric: Any, folder: str) -> dict[str, Any]:
         train(spoilt, DIGITS, SETTINGS, seed=3, fabric=fabric, on_step=spoil)
     except DivergedError as error:
         message = str(error)
+    swapped = noisy()
+    optimizer = torch.optim.SGD(swapped.parameters(), lr=0.1)
+    with hold_sparse(optimizer, swapped, Mask({"fc1.weight": torch.eye(32, 64) > 0}), below=0.5) as held:
+        moving = evolutionary(held, optimizer, swapped, every=2, end=9, fraction=1.0)
+        with pytest.raises(PrunusError, match="layers were swapped while several processes train"):
+            train(swapped, DIGITS, PLAIN, seed=3, fabric=fabric, optimizer=optimizer, on_step=moving)
     models = {"plain": plain, "undisturbed": undisturbed, "resumed": resumed}
     states = {name: model.state_dict() for name, model in models.items()}
     return {**states, "losses": history.losses, "reached": reached, "message": message}

@@ -26,16 +26,23 @@ def train(
         str, Parameter(help="how a sparse network changes its connections: static, set, snfs or rigl")
     ] = "rigl",
     scope: Annotated[str, Parameter(help="which layers are how dense: erk, er, tensor, smart_ratio, ...")] = "erk",
+    sparse_below: Annotated[
+        float | None,
+        Parameter(help="with --density: density from which on kernels train kept weights alone; default: 0"),
+    ] = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Train MODEL on DATA and write its weights; killed and started again, it goes on where it was.
 
-    With --density, the mask is drawn at random and, but for static, moves until three quarters of all steps.
+    With --density, the mask is drawn at random and, but for static, moves until three quarters of all steps. Layers are
+    trained sparse by --sparse-below except at steps whose gradients tell where to grow: one in a hundred of rigl, and
+    all of snfs as long as the mask moves.
     """
     from prunus import models
     from prunus.checkpoint import write_weights
     from prunus.data import load
+    from prunus.errors import PrunusError
     from prunus.evaluation import evaluate
     from prunus.progress import shown
     from prunus.recipe.usual import usual_settings
@@ -44,6 +51,8 @@ def train(
 
     started = time.monotonic()
     check_output(output, ".safetensors")
+    if sparse_below and density is None:
+        raise PrunusError("--sparse-below is for layers of a sparse network: give a --density too.")
     loaded = load(data)
     network = models.build(model, loaded, seed=seed)
     settings = with_chosen(
@@ -54,13 +63,14 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         augment=augment,
+        sparse_below=sparse_below,
     )
     unfinished = output.with_name(f".{output.name}.unfinished")
     trained = make_optimizer(network, settings)
     steps = settings.steps_in_all(len(loaded.train))
     holding, moving = (None, None)
     if density is not None:
-        holding, moving = _sparse(network, trained, density, rewiring, scope, steps, seed)
+        holding, moving = _sparse(network, trained, density, rewiring, scope, settings.sparse_below, steps, seed)
     with shown() as progress, holding or nullcontext() as held:
         train(
             network,
@@ -101,7 +111,7 @@ def train(
 
 
 def _sparse(
-    network: Any, optimizer: Any, density: float, rewiring: str, scope: str, steps: int, seed: int
+    network: Any, optimizer: Any, density: float, rewiring: str, scope: str, below: float, steps: int, seed: int
 ) -> tuple[Any, Any]:
     """The hold of a random mask, and what moves it, if anything."""
     import torch
@@ -112,12 +122,13 @@ def _sparse(
     from prunus.laboratory.rewired import REWIRINGS
     from prunus.pruning import prune
     from prunus.score import chance
+    from prunus.sparse import hold_sparse
 
     if rewiring not in ("static", *REWIRINGS):
         raise unknown("rewiring", rewiring, ("static", *REWIRINGS))
     generator = torch.Generator().manual_seed(seed)
     mask = prune(network, chance, density, scope=parts.scope_named(scope), generator=generator)
-    held = hold(optimizer, network, mask)
+    held = hold_sparse(optimizer, network, mask, below=below) if below else hold(optimizer, network, mask)
     if rewiring == "static":
         return held, None
     how = {"seed": seed} if rewiring == "set" else {}

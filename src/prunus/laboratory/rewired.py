@@ -11,6 +11,7 @@ from prunus.errors import PrunusError, unknown
 from prunus.holding import Hold
 from prunus.laboratory.trained import Trained
 from prunus.rewiring import Rewiring, evolutionary, rigl, sparse_momentum
+from prunus.sparse import SparseHold
 from prunus.store import Bench
 
 REWIRINGS: dict[str, Callable[..., Rewiring]] = {"set": evolutionary, "snfs": sparse_momentum, "rigl": rigl}
@@ -38,10 +39,10 @@ class Rewired(Trained):
             raise PrunusError(f"the part of all steps in which the mask moves is from 0 to 1, found {self.moving}.")
 
     def _moving(
-        self, bench: Bench, held: Hold, optimizer: Optimizer, model: nn.Module, begin: int, total: int
+        self, bench: Bench, held: Hold | SparseHold, optimizer: Optimizer, model: nn.Module, begin: int, total: int
     ) -> Rewiring:
-        if self.mask is None or self.frozen or self.settings.sparse_below:
-            raise PrunusError("rewiring takes a mask, no weights frozen at their start and no layers trained sparse.")
+        if self.mask is None or self.frozen:
+            raise PrunusError("rewiring takes a mask, and no weights frozen at their start.")
         how: dict[str, Any] = {} if self.fraction is None else {"fraction": self.fraction}
         if self.method == "set":
             how["seed"] = self.seed

@@ -1,5 +1,7 @@
 """Holding a mask with layers that become sparse as it falls."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -27,8 +29,8 @@ def hold_sparse(
     Which ones is decided as by `prunus.sparsify`: by `below`, and with `example`, a batch of inputs, by measuring, once
     whenever the mask has fallen to half. Weights and what the optimizer remembers of them are those of the network
     under `hold`, up to the order of additions. Parameters of sparse layers are others after an `update`, so look them
-    up each time (`model.parameters()`). At the end, or after `release()`, the network has its own layers and parameters
-    again, with exact zeros.
+    up each time (`model.parameters()`). While gradients of pruned weights are asked for, layers are dense. At the end,
+    or after `release()`, the network has its own layers and parameters again, with exact zeros.
 
     Raises `PrunusError` as `hold` does, and for a network inside `DistributedDataParallel`.
 
@@ -61,6 +63,7 @@ class SparseHold:
         self._own = {name: self._layer(name) for name in swappable(self._model, mask)[0]}
         self._measured = self._mask.total  # how many entries there were when layers were measured
         self._sparse: tuple[str, ...] = ()
+        self._dense = False  # for a while: `_sparse` and `_made` tell what there is again afterwards
         self._make()
         self._hold()
 
@@ -73,7 +76,7 @@ class SparseHold:
     def weights(self) -> Tree:
         """The weights that are held, with zeros where they are pruned."""
         own = parameters(self._model)
-        layers = {f"{layer}.weight": layer for layer in self._sparse}
+        layers = {} if self._dense else {f"{layer}.weight": layer for layer in self._sparse}
         return {n: self._layer(layers[n]).weight().detach() if n in layers else own[n].detach() for n in self._mask}
 
     def update(self, mask: Mask) -> None:
@@ -84,9 +87,28 @@ class SparseHold:
         """
         self._mask = self._fitting(mask)
         broadcast(self._mask.values())
-        if self._is_outdated():
+        if not self._dense and self._is_outdated():
             self._make()
         self._hold()
+
+    @contextmanager
+    def dense_gradients(self) -> Iterator[None]:
+        """As `Hold.dense_gradients`, by layers that are dense until the block ends: its steps cost what dense ones do.
+
+        Parameters are others within the block than before and after it. A mask that is updated within it becomes
+        that of sparse layers at its end.
+        """
+        self._held.release()
+        densify(self._model, optimizer=self._optimizer)
+        self._held = hold(self._optimizer, self._model, self._mask)
+        self._dense = True
+        try:
+            with self._held.dense_gradients():
+                yield
+        finally:
+            if self._dense:  # and not released by now
+                self._dense = False
+                self._swap_back()
 
     def verify(self) -> None:
         """Raise `PrunusError` unless every pruned weight and its optimizer state are exactly zero."""
@@ -95,6 +117,7 @@ class SparseHold:
     @torch.no_grad()
     def release(self) -> None:
         """Let the weights of the network, which has its own layers again, train freely."""
+        self._dense = False
         self._held.release()
         densify(self._model, optimizer=self._optimizer)
         for name, own in self._own.items():
@@ -118,11 +141,12 @@ class SparseHold:
 
         The network's own state, and the optimizer's, fit afterwards.
         """
-        self._mask = self._fitting(state["made"])
-        self._measured = state["measured"]
-        self._make(tuple(state["sparse"]))
-        self._mask = self._fitting(state["mask"])
-        self._hold()
+        self._made, self._sparse = self._fitting(state["made"]), tuple(state["sparse"])
+        self._mask, self._measured = self._fitting(state["mask"]), state["measured"]
+        if self._dense:
+            self._hold()
+        else:
+            self._swap_back()
 
     def __enter__(self) -> Self:
         return self
@@ -135,28 +159,44 @@ class SparseHold:
         return Mask({name: kept.to(old.device, copy=True) for name, (old, kept) in zipped(self._mask, mask)})
 
     def _is_outdated(self) -> bool:
-        layers = [f"{layer}.weight" for layer in self._sparse]
-        regrown = any(bool((self._mask[name] & ~self._made[name]).any()) for name in layers)
+        regrown = any(bool((self._mask[name] & ~self._made[name]).any()) for name in self._names())
         return regrown or self._mask.kept <= SPARE * self._made.kept
 
-    def _make(self, sparse: tuple[str, ...] | None = None) -> None:
-        """Swap those layers that are to be sparse now, or those named, for layers of what the mask keeps."""
-        self._held.release()
-        densify(self._model, optimizer=self._optimizer)
-        self._made = self._mask
-        example = None
-        if sparse is None and self._example is not None:
+    def _make(self) -> None:
+        """Swap those layers that are to be sparse now for layers of what the mask keeps."""
+        example, names = None, list(self._mask)
+        if self._example is not None:
             if self._mask.kept <= HALF * self._measured:
                 example, self._measured = self._example, self._mask.kept
             else:
-                sparse = self._sparse
-        names = self._mask if sparse is None else [f"{layer}.weight" for layer in sparse]
-        part = Mask({name: self._mask[name] for name in names})
+                names = self._names()
+        self._made = self._mask
+        self._swap(names, example)
+
+    def _swap(self, names: list[str], example: Tensor | None = None) -> None:
+        """Swap layers of these weights for layers of what they were made for."""
+        self._held.release()
+        densify(self._model, optimizer=self._optimizer)
+        part = Mask({name: self._made[name] for name in names})
         found = sparsify(self._model, part, example=example, below=self._below, optimizer=self._optimizer)
         self._sparse = found.sparse
 
+    def _swap_back(self) -> None:
+        """Swap the layers that were sparse for such layers again."""
+        if self._is_outdated():
+            self._make()
+        else:
+            self._swap(self._names())
+        self._hold()
+
+    def _names(self) -> list[str]:
+        return [f"{layer}.weight" for layer in self._sparse]
+
     def _hold(self) -> None:
         """Hold what the mask prunes of the parameters that there are."""
+        if self._dense:
+            self._held.update(self._mask)
+            return
         self._held.release()
         pruned: dict[str, Tensor] = {}
         for name, kept in self._mask.items():

@@ -54,7 +54,7 @@ def opened(model: nn.Module) -> nn.Module:
     if any(isinstance(module, DistributedDataParallel) for module in model.modules()):
         raise PrunusError(
             "the network is inside DistributedDataParallel, which averages the gradients of the parameters that it was "
-            "given; swap layers first and wrap it then."
+            "given; wrap it after layers were swapped for the last time."
         )
     return unwrapped(model)
 
