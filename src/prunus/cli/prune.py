@@ -91,7 +91,7 @@ def prune(
     fit(network, read_weights(weights))
     dense_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
     what_asks = "--shrink" if shrink else "this score" if "flows" in needs else None
-    example = example_for(network, loaded, what_asks) if what_asks else None
+    example: Any = example_for(network, loaded, what_asks) if what_asks else None
     channels = wiring(network, example=example) if shrink else None
     if channels:
         where = together(channels.outputs if what == channel(0) else channels.inputs, where)
