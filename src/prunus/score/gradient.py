@@ -10,8 +10,8 @@ def taylor(weights: Tree, gradients: Tree) -> dict[str, Tensor]:
 
     Idea: an entry whose removal hardly moves the loss is not needed; one look at data tells, before any training.
     Formula: |w g| = |dL/dc| at c = 1, where every weight is c w.
-    Source: Lee et al. 2019, "SNIP: single-shot network pruning based on connection sensitivity"; Molchanov et al. 2017,
-    "Pruning convolutional neural networks for resource efficient inference", eq. 7, of what is trained.
+    Source: Lee et al. 2019, "SNIP: single-shot network pruning based on connection sensitivity"; after training, and of
+    feature maps, Molchanov et al. 2017, "Pruning convolutional neural networks for resource efficient inference".
     Use: before training, with `scope.network`, in one shot; where that would empty layers, with `pruning.iterate` along
     `schedule.rounds` (Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity statistics"; de Jorge et al.
     2021, "Progressive skeletonization").
