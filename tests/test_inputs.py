@@ -54,6 +54,30 @@ def test_shared_weights_read_all_that_their_layers_read_and_embeddings_nothing()
     torch.testing.assert_close(grams["1.weight"], first.T @ first + second.T @ second)
 
 
+class Classifier(nn.Module):
+    """Reads tokens by name, as transformers do, and a pooled row of each sentence at its end."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.tokens, self.head = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return {"logits": self.head(self.tokens(self.embedding(input_ids))[:, 0] + attention_mask.sum())}
+
+
+def test_padding_of_a_mapping_is_not_read():
+    """As if each sentence came alone, without padding, but with the sum that the network makes of the mask."""
+    network = Classifier()
+    tokens, attended = torch.tensor([[1, 2, 3], [4, 0, 0], [0, 5, 6]]), torch.tensor([[1, 1, 1], [1, 0, 0], [0, 1, 1]])
+    grams = input_grams(network, [({"input_ids": tokens, "attention_mask": attended}, None)])
+    read = network.embedding(torch.tensor([1, 2, 3, 4, 5, 6])).detach().double()
+    torch.testing.assert_close(grams["tokens.weight"], read.mT @ read)
+    pooled = (network.tokens(network.embedding(tokens[:, 0])) + 6).detach().double()
+    torch.testing.assert_close(grams["head.weight"], pooled.mT @ pooled)
+    norms = input_norms(network, [({"input_ids": tokens, "attention_mask": attended}, None)])
+    torch.testing.assert_close(norms["tokens.weight"], read.norm(dim=0)[None])
+
+
 def test_sums_are_double_whatever_the_weights_are():
     layer = nn.Linear(1, 1, bias=False).bfloat16()
     rows = torch.ones(1000, 1, dtype=torch.bfloat16)  # a sum in bfloat16 stops at 256

@@ -1,6 +1,7 @@
 """What data is to a measurement: batches, a loss, and the mean over all rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +11,19 @@ from prunus.modes import mode
 from prunus.tree import Tree, weights
 
 Batch = tuple[Tensor, Tensor]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Inputs = Tensor | Mapping[str, Any]  # a mapping holds keyword arguments, as tokenizers give them
+FedBatch = tuple[Inputs, Any]
+Loss = Callable[[Any, Tensor], Tensor]
+_I = TypeVar("_I", bound=Inputs)
+
+
+def feed(model: nn.Module, inputs: Inputs) -> Any:
+    """What `model` gives for `inputs`: one argument, or in a mapping many by name."""
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
 
 
 def averaged(
-    measure: Callable[[Tensor, Tensor], Tree], model: nn.Module, batches: Iterable[Batch], noun: str
+    measure: Callable[[_I, Tensor], Tree], model: nn.Module, batches: Iterable[tuple[_I, Tensor]], noun: str
 ) -> dict[str, Tensor]:
     """The mean over all rows of `batches` of what `measure(inputs, labels)` gives as the mean over those of a batch.
 

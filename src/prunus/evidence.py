@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunus.batches import Batch, Loss, averaged, check_finite
+from prunus.batches import Batch, FedBatch, Inputs, Loss, averaged, check_finite, feed
 from prunus.curvature import hessian_diagonals, hessian_vector_product, hutchinson_diagonals, squared_gradients
 from prunus.errors import PrunusError
 from prunus.inputs import input_grams, input_norms
@@ -28,18 +28,20 @@ __all__ = [
 
 
 def gradients(
-    model: nn.Module, batches: Iterable[Batch], loss: Loss = nn.functional.cross_entropy
+    model: nn.Module, batches: Iterable[FedBatch], loss: Loss = nn.functional.cross_entropy
 ) -> dict[str, Tensor]:
     """The mean over all rows of `batches` of the loss gradient of each prunable weight, in evaluation mode.
 
-    `batches` yields (inputs, labels), and `loss` is a mean over the rows of a batch. The model's own `.grad` fields and
-    all modes are left as they were. Raises `PrunusError` without batches, or where a gradient is not finite.
+    `batches` yields (inputs, labels), where inputs that are a mapping are keyword arguments, and `loss`, of outputs and
+    labels, is a mean over the rows of a batch. The model's own `.grad` fields and all modes are left as they were.
+    Raises `PrunusError` without batches, or where a gradient is not finite.
     """
     own = weights(model)
 
-    def measure(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    def measure(inputs: Inputs, labels: Tensor) -> dict[str, Tensor]:
         with torch.enable_grad():
-            found = torch.autograd.grad(loss(model(inputs), labels), list(own.values()), materialize_grads=True)
+            value = loss(feed(model, inputs), labels)
+            found = torch.autograd.grad(value, list(own.values()), materialize_grads=True)
         return dict(zip(own, found, strict=True))
 
     return averaged(measure, model, batches, "gradient")

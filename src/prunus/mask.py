@@ -180,3 +180,9 @@ def _unpacked(name: str, packed: Tensor, shapes: dict[str, list[int]]) -> Tensor
     if bits[count:].any():
         raise FormatError(f"{name}: padding bits are set.")
     return torch.from_numpy(bits[:count].astype(np.bool_)).reshape(shape)
+
+
+def check_density(density: float, name: str = "density") -> None:
+    """Raise `PrunusError` for a density, or what `name` says, outside (0, 1]."""
+    if not 0 < density <= 1:
+        raise PrunusError(f"{name} {density} is outside (0, 1].")

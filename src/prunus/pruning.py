@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunus import scope as scopes
 from prunus.errors import PrunusError
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.pattern import Pattern, element
 from prunus.scope import Scope
 from prunus.tree import Tree, check_names, plain_weights, unwrapped
@@ -46,7 +46,7 @@ def prune(
     >>> mask["weight"].tolist()
     [[True, True], [False, False]]
     """
-    scopes.check_density(density)
+    check_density(density)
     values = plain_weights(model)
     scores = scored(score, values, evidence)
     atoms = {name: pattern.atoms(entry).clamp(min=_lowest(entry)) for name, entry in scores.items()}

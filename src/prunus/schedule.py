@@ -4,13 +4,14 @@ from collections.abc import Callable
 from math import cos, pi
 
 from prunus.errors import PrunusError
+from prunus.mask import check_density
 
 Schedule = Callable[[int], float]
 
 
 def constant(density: float) -> Schedule:
     """The same density at every step."""
-    _check(density)
+    check_density(density)
     return lambda step: density
 
 
@@ -51,8 +52,8 @@ def rounds(final: float, count: int, *, initial: float = 1.0) -> list[float]:
 
 
 def _between(initial: float, final: float, begin: int, end: int, density: Callable[[float], float]) -> Schedule:
-    _check(initial)
-    _check(final)
+    check_density(initial)
+    check_density(final)
     if not 0 <= begin < end:
         raise PrunusError(f"a schedule runs from step 0 <= begin < end, found begin {begin}, end {end}.")
 
@@ -64,8 +65,3 @@ def _between(initial: float, final: float, begin: int, end: int, density: Callab
         return density((step - begin) / (end - begin))
 
     return at
-
-
-def _check(density: float) -> None:
-    if not 0 < density <= 1:
-        raise PrunusError(f"density {density} is outside (0, 1].")

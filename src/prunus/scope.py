@@ -232,12 +232,6 @@ def count(density: float, total: int) -> int:
     return floor(density * total + 0.5)
 
 
-def check_density(density: float) -> None:
-    """Raise `PrunusError` for a density outside (0, 1]."""
-    if not 0 < density <= 1:
-        raise PrunusError(f"density {density} is outside (0, 1].")
-
-
 def apportioned(total: float, parts: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
     """Whole numbers in the proportions of `parts` that sum to `total`, rounded half up, none above its size.
 

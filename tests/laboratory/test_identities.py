@@ -12,6 +12,7 @@ from prunus.laboratory import (
     Approximated,
     BestEdges,
     Chances,
+    Compensated,
     Connected,
     Drawn,
     Elsewhere,
@@ -47,7 +48,7 @@ from prunus.laboratory import (
     Transferred,
 )
 from prunus.laboratory.reparametrised import METHODS
-from prunus.reparametrised import GradualMagnitude, Surgery
+from prunus.reparametrised import DynamicPruning, Surgery
 from prunus.settings import Settings
 from prunus.store import identity, specification
 from prunus.store.identity import from_toml, hashed, to_toml
@@ -61,7 +62,7 @@ PIECES: dict[type, Any] = {
     Drawn: Drawn(TASK, 0),
     Trained: Trained(TASK, FIRST, Settings(steps=10), 0),
     Rewired: Rewired(TASK, FIRST, Settings(steps=10), 0, FIRST),
-    Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, GradualMagnitude(0.5, end=9)),
+    Reparametrised: Reparametrised(TASK, FIRST, Settings(steps=10), 0, DynamicPruning(0.5, end=9)),
     Ended: Ended(FIRST),
     Factored: Factored(TASK, FIRST, Settings(steps=10), 0),
     GraduallyPruned: GraduallyPruned(TASK, FIRST, Settings(steps=10), 0),
@@ -70,6 +71,7 @@ PIECES: dict[type, Any] = {
     Inverted: Inverted(TASK, FIRST),
     Iterated: Iterated(TASK, FIRST),
     Shuffled: Shuffled(FIRST, 0),
+    Compensated: Compensated(TASK, FIRST, 0.5),
     MaskFile: MaskFile("its hash", Path("mask.safetensors")),
     Rewound: Rewound(FIRST, SECOND),
     Acted: Acted(FIRST, SECOND),
@@ -183,6 +185,13 @@ CHANGES: dict[type, dict[str, Any]] = {
     Inverted: PRUNED,
     Iterated: {**PRUNED, "rounds": 10},
     Shuffled: {"mask": SECOND, "seed": 1},
+    Compensated: {
+        "task": replace(TASK, model="lenet-5"),
+        "trained": SECOND,
+        "density": 0.4,
+        "method": "sparsegpt",
+        "scope": "network",
+    },
     MaskFile: {"content": "another hash"},
     Rewound: {"weights": THIRD, "schedule": THIRD},
     Acted: {

@@ -27,8 +27,9 @@ DATA = NOISY.read()
 
 
 def trained(folder: Path, name: str = "surgery", **how: Any) -> Outcome:
-    method = how.pop("method", None) or named(name, density=0.2, steps=60, rows=len(DATA.train))
-    return make(Reparametrised(NOISY, how.pop("start", START), SETTINGS, 3, method, **how), folder)
+    settings = how.pop("settings", SETTINGS)
+    method = how.pop("method", None) or named(name, density=0.2, settings=settings, rows=len(DATA.train))
+    return make(Reparametrised(NOISY, how.pop("start", START), settings, 3, method, **how), folder)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -43,15 +44,22 @@ def test_plain_weights_and_a_mask(name: str, tmp_path: Path) -> None:
     for key, kept in ended.result.items():
         assert not found.weights[key][~kept].any()
     assert ended.metrics["density"] == outcome.metrics["density"] <= (1.0 if quantised else 237 / 1184)
-    if name in ("gradual", "feedback", "movement"):
+    if name in ("dpf", "movement-pruning"):
         assert ended.result.kept == 237  # 0.2 of 1184, rounded
     if quantised:
         assert all(len(found.weights[key].unique()) <= (2 if name == "binary" else 16) for key in ended.result)
     model = network(NOISY, found)
     assert outcome.metrics["error"] == pytest.approx(score(model, DATA.test())[0], abs=1e-3)
     assert outcome.metrics["error_validation"] == pytest.approx(score(model, DATA.validation)[0], abs=1e-3)
-    if name in ("gradual", "feedback", "movement", "4-bit"):
+    if name in ("dpf", "movement-pruning", "4-bit"):
         assert outcome.metrics["error"] < 40  # chance is 90
+
+
+def test_soft_thresholds_do_not_rise_past_all_weights_at_the_rates_of_sgd(tmp_path: Path) -> None:
+    sgd = Settings(steps=60, batch=50, optimizer="sgd", learning_rate=0.1)
+    found = trained(tmp_path, "soft-threshold", settings=sgd, density=0.2).metrics
+    assert 0.05 < found["density"] <= 237 / 1184
+    assert found["error"] < 40
 
 
 @pytest.mark.parametrize("method", [Surgery(0.5, until=50), HardConcrete(1e-3, warm_up=30)], ids=["surgery", "l0"])
@@ -83,7 +91,7 @@ def stopping(stop: int) -> Callable[..., Any]:
 
 def test_training_goes_on_with_the_mask(tmp_path: Path) -> None:
     """The equal budget: a method over the first steps, its mask held over the rest."""
-    part = trained(tmp_path, "gradual", until=45, density=0.2)
+    part = trained(tmp_path, "dpf", until=45, density=0.2)
     assert isinstance(part.result, Snapshot)
     assert part.result.step == 45
     assert "error" not in part.metrics
@@ -104,6 +112,6 @@ def test_a_training_without_a_mask_ends_with_none() -> None:
 
 def test_unknown_methods_are_refused() -> None:
     with pytest.raises(PrunusError, match="unknown method 'l1', did you mean 'l0'"):
-        named("l1", density=0.5, steps=100, rows=100)
+        named("l1", density=0.5, settings=SETTINGS, rows=100)
     with pytest.raises(PrunusError, match="4 steps at least, found 3"):
-        named("l0", density=0.5, steps=3, rows=100)
+        named("l0", density=0.5, settings=Settings(steps=3), rows=100)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prunus.data import load
 from prunus.errors import PrunusError
-from prunus.low_rank import LowRankConv2d, LowRankLinear, LowRankLSTM, low_rank, split
+from prunus.low_rank import LowRankConv2d, LowRankLinear, LowRankLSTM, low_rank, low_rank_like, split
 from prunus.models import build
 from prunus.settings import Settings
 from prunus.training import train
@@ -70,6 +70,19 @@ def test_full_rank_is_the_same_function(name: str) -> None:
     with torch.no_grad():  # where torch takes its fast path
         assert torch.allclose(narrow(inputs), expected, atol=2e-6)
     assert not torch.allclose(low_rank(model, ratio=0.2, first=0, last=0)(inputs), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("norm", [False, True])
+def test_a_network_is_made_again_from_its_state(name: str, norm: bool) -> None:
+    torch.manual_seed(0)
+    make, shape = MODELS[name]
+    model, inputs = make().eval(), torch.randn(shape)
+    narrow = low_rank(model, ratio=0.6, first=0, last=0, norm=norm)
+    again = low_rank_like(make().eval(), narrow.state_dict())
+    again.load_state_dict(narrow.state_dict())
+    assert torch.equal(again(inputs), narrow(inputs))
+    assert list(low_rank_like(model, model.state_dict()).state_dict()) == list(model.state_dict())
 
 
 def test_the_error_is_that_of_the_singular_values_left_out() -> None:

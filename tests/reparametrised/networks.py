@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.reparametrised import (
-    GradualMagnitude,
+    DynamicPruning,
     HardConcrete,
     Method,
     Movement,
@@ -17,8 +17,8 @@ from prunus.reparametrised import (
 )
 
 METHODS: dict[str, Method] = {
-    "gradual": GradualMagnitude(0.3, end=20, every=4),
-    "feedback": GradualMagnitude(0.3, end=20, every=4, feedback=True, per_tensor=True),
+    "dpf": DynamicPruning(0.3, end=20, every=4),
+    "dpf-per-tensor": DynamicPruning(0.3, end=20, every=4, per_tensor=True),
     "surgery": Surgery(0.5, until=25, gamma=0.1),
     "movement": Movement(0.3, end=20, rate=10.0),
     "soft-movement": SoftMovement(3e-3, rate=30.0, warm_up=5),

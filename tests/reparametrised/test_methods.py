@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunus import draws
 from prunus.errors import PrunusError
 from prunus.reparametrised import (
-    GradualMagnitude,
+    DynamicPruning,
     HardConcrete,
     Method,
     Movement,
@@ -50,11 +50,9 @@ PLACES = [[False, True, True], [False, True, False]]
 KEPT = torch.tensor(PLACES)
 
 
-def test_masked_weights_get_a_gradient_only_with_feedback() -> None:
-    still = gradients(VALUES, GradualMagnitude(0.5, end=2), PLACES)["original"]
-    assert torch.equal(still, EFFECTIVE * KEPT)
-    assert torch.equal(gradients(VALUES, GradualMagnitude(0.5, end=2, feedback=True), PLACES)["original"], EFFECTIVE)
-    assert torch.equal(gradients(VALUES, Surgery(0.0, until=1), PLACES)["original"], EFFECTIVE)
+@pytest.mark.parametrize("method", [DynamicPruning(0.5, end=2), Surgery(0.0, until=1)], ids=["dpf", "surgery"])
+def test_masked_weights_get_the_gradient_of_the_masked_network(method: Method) -> None:
+    assert torch.equal(gradients(VALUES, method, PLACES)["original"], EFFECTIVE)
 
 
 def test_movement_scores_get_the_weight_times_its_gradient() -> None:
@@ -65,8 +63,8 @@ def test_movement_scores_get_the_weight_times_its_gradient() -> None:
     assert torch.equal(soft["scores"], EFFECTIVE * torch.tensor(VALUES))
 
 
-def test_gradual_magnitude_follows_the_cubic_and_lets_weights_return() -> None:
-    learning, layer = single(VALUES, GradualMagnitude(1 / 3, end=4, every=2))
+def test_dynamic_pruning_follows_the_cubic_and_lets_weights_return() -> None:
+    learning, layer = single(VALUES, DynamicPruning(1 / 3, end=4, every=2))
     kept = []
     for step in range(1, 6):
         if step == 4:
@@ -315,8 +313,8 @@ def test_trained_weights_are_held_within_one() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda: GradualMagnitude(0.0, end=5),
-        lambda: GradualMagnitude(0.5, end=5, every=0),
+        lambda: DynamicPruning(0.0, end=5),
+        lambda: DynamicPruning(0.5, end=5, every=0),
         lambda: Movement(0.5, end=5, begin=5),
         lambda: Movement(0.5, end=5, every=0),
         lambda: Surgery(0.5, until=1, gamma=-1.0),

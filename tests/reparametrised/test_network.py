@@ -12,7 +12,7 @@ from prunus.data import load
 from prunus.errors import PrunusError
 from prunus.quantise import share
 from prunus.reparametrised import (
-    GradualMagnitude,
+    DynamicPruning,
     HardConcrete,
     Method,
     Movement,
@@ -156,29 +156,29 @@ def test_a_checkpoint_of_other_decisions_is_refused(tmp_path: Path) -> None:
             checkpoint=tmp_path / "run",
         )
 
-    run(GradualMagnitude(0.3, end=20))
-    run(GradualMagnitude(0.3, end=20))
+    run(DynamicPruning(0.3, end=20))
+    run(DynamicPruning(0.3, end=20))
     with pytest.raises(PrunusError, match="is of another run: its start is"):
-        run(GradualMagnitude(0.4, end=20))
+        run(DynamicPruning(0.4, end=20))
 
 
 def test_some_weights_can_be_left_alone() -> None:
     model = Normed()
-    learning = Reparametrisation(model, GradualMagnitude(0.5, end=1), left=["conv.weight"])
+    learning = Reparametrisation(model, DynamicPruning(0.5, end=1), left=["conv.weight"])
     learning.after_step(1)
     mask = learning.bake(model)
     assert list(mask) == ["fc.weight"]
     assert mask.kept == 640
     assert torch.equal(model.conv.weight, learning.network.get_parameter("conv.weight"))
     with pytest.raises(PrunusError, match=r"no prunable weight of this model: norm\.weight"):
-        Reparametrisation(model, GradualMagnitude(0.5, end=1), left=["norm.weight"])
+        Reparametrisation(model, DynamicPruning(0.5, end=1), left=["norm.weight"])
 
 
 def test_tied_weights_are_refused() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     model[1].weight = model[0].weight
     with pytest.raises(PrunusError, match=r"1\.weight is tied to another weight"):
-        Reparametrisation(model, GradualMagnitude(0.5, end=2))
+        Reparametrisation(model, DynamicPruning(0.5, end=2))
 
 
 @pytest.mark.parametrize("bits", [1, 3])

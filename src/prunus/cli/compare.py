@@ -27,7 +27,8 @@ def compare(
         str | None,
         Parameter(
             help="separated by commas: smart-ratio, static, magnitude-at-start, snip, snip-iterated, grasp, synflow, "
-            "set, snfs, rigl, gem-miner, gradual, magnitude-fine-tuned, magnitude-in-rounds, magnitude, iterative, or "
+            "set, snfs, rigl, gem-miner, gradual, dpf, surgery, movement-pruning, soft-movement, soft-threshold, "
+            "variational-dropout, l0, magnitude-fine-tuned, magnitude-in-rounds, magnitude, iterative, or "
             "any score (movement, ..., file.py:function), alone or with -at-start, -fine-tuned or -in-rounds; "
             "default: ten of these"
         ),

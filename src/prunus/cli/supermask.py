@@ -115,7 +115,7 @@ def supermask(
 def _method(method: Method, density: float, rescale: bool, given: dict[str, Any]) -> Any:
     """The method with those of the options `given` that are its own; the others must not be given."""
     from prunus.laboratory import BestEdges, Chances, Gems
-    from prunus.scope import check_density
+    from prunus.mask import check_density
 
     own = {"edge-popup": ("scope",), "bernoulli": (), "gem-miner": ("every", "strength")}[method]
     options = {name: value for name, value in given.items() if value is not None}

@@ -4,6 +4,7 @@ A piece is a frozen dataclass. Putting pieces together costs nothing; an engine 
 not hold yet, and whatever they stand on.
 """
 
+from prunus.laboratory.compensated import Compensated
 from prunus.laboratory.connected import Connected
 from prunus.laboratory.ended import Ended
 from prunus.laboratory.engine import Engine, pool, serial
@@ -28,6 +29,7 @@ __all__ = [
     "Approximated",
     "BestEdges",
     "Chances",
+    "Compensated",
     "Connected",
     "Drawn",
     "Elsewhere",

@@ -1,7 +1,7 @@
 """Trainings that prune or quantise on the way, by name or by any method of `prunus.reparametrised`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -14,7 +14,7 @@ from prunus.evaluation import evaluate
 from prunus.laboratory.task import Task
 from prunus.laboratory.trained import Curve
 from prunus.reparametrised import (
-    GradualMagnitude,
+    DynamicPruning,
     HardConcrete,
     Method,
     Movement,
@@ -103,22 +103,28 @@ class Reparametrised:
             return Outcome(Snapshot.take(model, step=last, extra={"mask": dict(mask)}), metrics)
 
 
-def named(name: str, *, density: float, steps: int, rows: int) -> Method:
-    """The method of this name in `METHODS`, for about `density`, in `steps` steps on a training part of `rows` rows.
+def named(name: str, *, density: float, settings: Settings, rows: int) -> Method:
+    """The method of this name in `METHODS`, for about `density`, trained as `settings` say on a part of `rows` rows.
 
-    Movement and gradual magnitude pruning reach the density itself. That of others follows from thresholds and
-    penalties, which are scaled here by rules of thumb: `Reparametrised` cuts what is above, and what is below shows in
-    its metrics. They have decided after three quarters of the steps; with `until` there, `Trained` heals the cut. Start
-    surgery from trained weights. Train, prune, retrain (Han et al. 2015) is `Pruned` between two `Trained`.
+    Movement and dynamic pruning (DPF) reach the density itself. That of others follows from thresholds and penalties,
+    which are scaled here by rules of thumb for Adam: `Reparametrised` cuts what is above, and what is below shows in
+    its metrics. With SGD, whose steps are as long as the slope, most penalties hardly act, and the cut decides. They
+    have decided after three quarters of the steps; with `until` there, `Trained` heals the cut. Start surgery from
+    trained weights. Train, prune, retrain (Han et al. 2015) is `Pruned` between two `Trained`, and gradual magnitude
+    pruning (Zhu & Gupta 2017) is `GraduallyPruned`.
 
-    >>> named("movement", density=0.1, steps=1000, rows=600).end
+    >>> named("movement-pruning", density=0.1, settings=Settings(steps=1000), rows=600).end
     750
     """
     if name not in METHODS:
         raise unknown("method", name, METHODS)
+    steps = settings.steps_in_all(rows)
     if steps < 4:
         raise PrunusError(f"a method over training takes 4 steps at least, found {steps}.")
-    return METHODS[name](density, steps, rows)
+    method = METHODS[name](density, steps, rows)
+    if isinstance(method, SoftThreshold) and settings.optimizer == "sgd":  # the penalty alone takes -6 to -3.6
+        return replace(method, rate=0.5 / (settings.learning_rate * method.strength * steps))
+    return method
 
 
 def _surgery(density: float, steps: int, rows: int) -> Surgery:
@@ -130,14 +136,11 @@ def _surgery(density: float, steps: int, rows: int) -> Surgery:
 
 
 METHODS: dict[str, Callable[[float, int, int], Method]] = {
-    "gradual": lambda density, steps, rows: GradualMagnitude(
+    "dpf": lambda density, steps, rows: DynamicPruning(
         density, begin=steps // 10, end=3 * steps // 4, every=max(1, steps // 100)
     ),
-    "feedback": lambda density, steps, rows: GradualMagnitude(
-        density, begin=steps // 10, end=3 * steps // 4, every=max(1, steps // 100), feedback=True
-    ),
     "surgery": _surgery,
-    "movement": lambda density, steps, rows: Movement(
+    "movement-pruning": lambda density, steps, rows: Movement(
         density, begin=steps // 10, end=3 * steps // 4, every=max(1, steps // 1000), rate=10.0
     ),
     "soft-movement": lambda density, steps, rows: SoftMovement(0.05 / density / rows, rate=10.0, warm_up=steps // 2),

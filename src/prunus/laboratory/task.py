@@ -16,6 +16,7 @@ from prunus.data import Data, load
 from prunus.data.corrupt import CORRUPTIONS, corrupted
 from prunus.errors import PrunusError, unknown
 from prunus.imported import imported
+from prunus.low_rank import low_rank_like
 from prunus.models.start import STARTS
 from prunus.modes import mode
 from prunus.shrinking import shrink_to_fit
@@ -71,11 +72,11 @@ class Task:
         return model
 
     def network_like(self, start: Snapshot) -> nn.Module:
-        """The network in the sizes of `start`, which may have lost channels; its weights mean nothing yet.
+        """The network in the sizes of `start`, which may have low rank or fewer channels; its weights mean nothing yet.
 
         Raises `PrunusError` for sizes with which it does not run on the data.
         """
-        model = self.network()
+        model = low_rank_like(self.network(), start.weights)
         own = parameters(model)
         if all(value.shape == own[name].shape for name, value in start.weights.items() if name in own):
             return model

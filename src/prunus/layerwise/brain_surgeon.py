@@ -7,7 +7,7 @@ from prunus import scope as scopes
 from prunus.errors import PrunusError
 from prunus.layerwise.elimination import compensated, costs
 from prunus.layerwise.problems import measured, split
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.scope import Scope
 from prunus.tree import Tree, plain_weights
 
@@ -32,7 +32,7 @@ def obs(
 
     Raises `PrunusError` for a density outside (0, 1], and an inverse of another size.
     """
-    scopes.check_density(density)
+    check_density(density)
     own = plain_weights(model)
     flat = torch.cat([weight.reshape(-1) for weight in own.values()]).to(inverse)
     if inverse.shape != (len(flat), len(flat)):
@@ -67,7 +67,7 @@ def l_obs(
     Raises `PrunusError` for a density outside (0, 1], grams that do not fit, and inputs that depend on each other where
     `damping` is 0.
     """
-    scopes.check_density(density)
+    check_density(density)
     own = plain_weights(model)
     worth, inverses = dict[str, Tensor](), dict[str, list[Tensor]]()
     layers = {name: (weight, parts) for name, weight, parts in measured(own, grams)}

@@ -21,7 +21,7 @@ def reconstruct(model: nn.Module | Tree, mask: Mask, grams: Tree, *, damping: fl
     Source: He, Zhang & Sun 2017, "Channel pruning for accelerating very deep neural networks", on single weights; Han
     et al.'s magnitude pruning, for one, with this in the place of retraining.
     Use: after a mask from magnitude or Wanda, if there is data but no time to train.
-    Cost: columns^3 / 3 for each row.
+    Cost: p^3 / 3 for each row, with p the most entries that a row has lost.
 
     Raises `PrunusError` for a mask or grams that do not fit, and inputs that depend on each other where `damping` is 0.
     """

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from prunus import scope as scopes
 from prunus.errors import PrunusError
 from prunus.layerwise.problems import Problem, measured
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.ranking import keep_largest, keep_largest_per_row
 from prunus.scope import Scope, count, n_of_m
 from prunus.tree import Tree, plain_weights
@@ -40,12 +40,13 @@ def sparsegpt(
     Use: large layers, one shot, no retraining, 50 % or 2:4.
     Cost: columns^3 + rows columns^2 a layer.
     Differs: it prunes every entry that ties with the last one pruned, zeroes weights whose input is always zero,
-    measures a layer behind layers pruned already (`in_order`), and computes in single precision; here it is double.
+    measures a block behind blocks pruned already (`in_order`, with `blocks`), and computes in single precision; here
+    it is double.
 
     Raises `PrunusError` for a density outside (0, 1], another scope, grams that do not fit, a `selection` that neither
     divides `block` nor is a multiple of it, and inputs that depend on each other where `damping` is 0.
     """
-    scopes.check_density(density)
+    check_density(density)
     chosen = selection or (scope.m if isinstance(scope, n_of_m) else block)
     if block < 1 or chosen < 1 or (block % chosen and chosen % block):
         raise PrunusError(f"selection {chosen} neither divides block {block} nor is a multiple of it.")

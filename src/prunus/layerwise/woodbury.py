@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from prunus import scope as scopes
 from prunus.errors import PrunusError
 from prunus.layerwise.problems import split
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.scope import Scope
 from prunus.tree import Tree, plain_weights
 
@@ -44,7 +44,7 @@ def woodfisher(
     Raises `PrunusError` for a density outside (0, 1], a share outside [0, 1), damping that is not positive, and
     factors of another size.
     """
-    scopes.check_density(density)
+    check_density(density)
     own = plain_weights(model)
     flat = torch.cat([weight.reshape(-1) for weight in own.values()]).double()
     if factors.ndim != 2 or factors.shape[1] != len(flat):

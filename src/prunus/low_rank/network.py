@@ -1,17 +1,19 @@
 """Networks in which most weights are products of two thin matrices."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from prunus.errors import PrunusError
 from prunus.low_rank.factors import LowRankConv2d, LowRankLinear, Product, rank_of, split
 from prunus.low_rank.lstm import LowRankLSTM
 from prunus.tree import unwrapped
+
+_TELLING = frozenset({"u.weight", "u_ih_l0", "out_proj.parametrizations.weight.original0"})  # names of some factor
 
 
 def low_rank(
@@ -54,10 +56,32 @@ def low_rank(
         raise PrunusError(f"a rank is a part of the full rank, above 0 and at most 1, found {ratio}.")
     network = deepcopy(unwrapped(model))
     for name, layer in _chosen(network, first, last, full).items():
-        made = _factored(layer, ratio, warm=warm, norm=norm).train(layer.training)
-        if not name:
-            return made
-        network.set_submodule(name, made)
+        network = _with(network, name, _factored(layer, ratio, warm=warm, norm=norm).train(layer.training))
+    return network
+
+
+def low_rank_like(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """A copy of `model` with the layers and ranks of `tensors`, the `state_dict` of what `low_rank` made of its like.
+
+    What it holds means nothing yet where a layer has factors.
+
+    >>> model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8))
+    >>> low_rank_like(model, low_rank(model, ratio=0.25).state_dict())[1].v
+    Linear(in_features=2, out_features=8, bias=True)
+    """
+    network = deepcopy(unwrapped(model))
+    for name, layer in _chosen(network, 0, 0, ()).items():
+        start = f"{name}." if name else ""
+        given = {path.removeprefix(start): tensor for path, tensor in tensors.items() if path.startswith(start)}
+        if not _TELLING.isdisjoint(given):
+            network = _with(network, name, _sized(layer, given).train(layer.training))
+    return network
+
+
+def _with(network: nn.Module, name: str, made: nn.Module) -> nn.Module:
+    if not name:
+        return made
+    network.set_submodule(name, made)
     return network
 
 
@@ -93,7 +117,7 @@ def _can_be(module: nn.Module) -> bool:
 @torch.no_grad()
 def _factored(layer: nn.Module, ratio: float, *, warm: bool, norm: bool) -> nn.Module:
     if isinstance(layer, nn.Linear | nn.Conv2d):
-        return _two_layers(layer, ratio, warm=warm, norm=norm)
+        return _two_layers(layer, rank_of(layer.weight.flatten(1), ratio), warm=warm, norm=norm)
     made = LowRankLSTM(layer, ratio) if isinstance(layer, nn.LSTM) else _attention(layer, ratio)
     if not warm:
         for factor in made.parameters():
@@ -102,13 +126,23 @@ def _factored(layer: nn.Module, ratio: float, *, warm: bool, norm: bool) -> nn.M
     return made
 
 
-def _two_layers(layer: nn.Linear | nn.Conv2d, ratio: float, *, warm: bool, norm: bool) -> nn.Module:
-    matrix = layer.weight.flatten(1)  # (out, in k k)
-    rank = rank_of(matrix, ratio)
+@torch.no_grad()
+def _sized(layer: nn.Module, given: Mapping[str, Tensor]) -> nn.Module:
+    """`layer` in factors of the shapes that are `given`."""
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        return _two_layers(layer, len(given["u.weight"]), warm=False, norm="norm.weight" in given)
+    made = _factored(layer, 1.0, warm=True, norm=False)
+    for name, parameter in list(made.named_parameters()):
+        module, _, own = name.rpartition(".")
+        setattr(made.get_submodule(module), own, nn.Parameter(parameter.new_empty(given[name].shape)))
+    return made
+
+
+def _two_layers(layer: nn.Linear | nn.Conv2d, rank: int, *, warm: bool, norm: bool) -> nn.Module:
     made: nn.Module
     made = LowRankLinear(layer, rank) if isinstance(layer, nn.Linear) else LowRankConv2d(layer, rank, norm=norm)
     if warm:
-        for name, factor in zip("uv", split(matrix, rank), strict=True):
+        for name, factor in zip("uv", split(layer.weight.flatten(1), rank), strict=True):
             thin = made.get_parameter(f"{name}.weight")
             thin.copy_(factor.reshape(thin.shape))
     if layer.bias is not None:

@@ -23,7 +23,7 @@ from prunus.errors import PrunusError
 from prunus.evaluation import device_of, evaluate
 from prunus.gradual import Gradual
 from prunus.holding import hold
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.models import describe
 from prunus.modes import mode
 from prunus.pack.codec import RelativeIndex
@@ -74,8 +74,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name, density in {"density": self.density, "step_down": self.step_down, **self.densities}.items():
-            if not 0 < density <= 1:
-                raise PrunusError(f"{name} {density} is outside (0, 1].")
+            check_density(density, name)
         for name, bits in {"bits": self.bits, "bias_bits": self.bias_bits, **self.layer_bits}.items():
             if not 1 <= bits <= 16:
                 raise PrunusError(f"{name}: {bits} bits are outside 1 to 16.")

@@ -13,12 +13,14 @@ from prunus.laboratory import (
     Gems,
     GraduallyPruned,
     Pruned,
+    Reparametrised,
     Rewired,
     Shuffled,
     Supermasked,
     Task,
     Trained,
 )
+from prunus.laboratory.reparametrised import named
 from prunus.laboratory.rewired import REWIRINGS
 from prunus.recipe import sanity
 from prunus.recipe.lottery_ticket import Hunt, Scene
@@ -228,12 +230,30 @@ def gradual(place: Place) -> Entry:
         scope=place.scope,
     )
     inverted = replace(run, like=Ended(run), scope="tensor", score="small_final")
-    return _moved(place, run, {"inverted": inverted})
+    return _moved(place, run, checks={"inverted": inverted})
 
 
-def _moved(place: Place, run: Trained, checks: Mapping[str, Trained] | None = None) -> Entry:
-    """A training that ends with a mask of its own, which is checked from the start."""
-    mask = Ended(run)
+def over_training(name: str) -> Method:
+    """By a method of `laboratory.reparametrised` until three quarters of all steps; what it keeps has the last quarter.
+
+    Network surgery starts from the dense network at half of all steps, others from the start.
+    """
+
+    def enter(place: Place) -> Entry:
+        rows = len(place.task.read().train)
+        method = named(name, density=place.density, settings=place.settings, rows=rows)
+        start = place.half if name == "surgery" else place.drawn
+        decided = 3 * place.total // 4
+        pruned = Reparametrised(place.task, start, place.settings, place.seed, method, place.density, until=decided)
+        mask = Ended(pruned)
+        return _moved(place, place.trained(pruned, mask), mask)
+
+    return enter
+
+
+def _moved(place: Place, run: Trained, mask: Ended | None = None, checks: Mapping[str, Trained] | None = None) -> Entry:
+    """A training that ends with a mask of its own, or on the way with `mask`, which is checked from the start."""
+    mask = mask or Ended(run)
     ended = {
         "shuffled": place.trained(place.drawn, Shuffled(mask, place.seed)),
         "re-initialised": place.trained(place.fresh, mask),
@@ -274,6 +294,7 @@ def _at_start(name: str, rounds: int = 1) -> Method:
 
 
 RANDOM = "smart-ratio"
+OVER_TRAINING = ("dpf", "surgery", "movement-pruning", "soft-movement", "soft-threshold", "variational-dropout", "l0")
 
 METHODS: dict[str, Method] = {
     RANDOM: random(smart_scope),
@@ -287,6 +308,7 @@ METHODS: dict[str, Method] = {
     **{name: rewired(name) for name in REWIRINGS},
     "gem-miner": gem_miner,
     "gradual": gradual,
+    **{name: over_training(name) for name in OVER_TRAINING},
     "magnitude-fine-tuned": fine_tuned("magnitude"),
     "magnitude-in-rounds": in_rounds("magnitude"),
     "magnitude": masked(sanity.by("magnitude", trained=True)),

@@ -22,10 +22,10 @@ from prunus.laboratory import (
     serial,
     size,
 )
+from prunus.mask import check_density
 from prunus.progress import Progress, silent
 from prunus.recipe.lottery_ticket import check_seeds
 from prunus.recipe.tables import Row, keep_table
-from prunus.scope import check_density
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
 from prunus.structured.slimming import scales

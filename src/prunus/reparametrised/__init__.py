@@ -1,7 +1,7 @@
 """Pruned or quantised while they are trained: weights that are a function of what is trained, and baked at the end."""
 
 from prunus.reparametrised.hard_concrete import HardConcrete
-from prunus.reparametrised.masked import GradualMagnitude, Surgery
+from prunus.reparametrised.masked import DynamicPruning, Surgery
 from prunus.reparametrised.movement import Movement, SoftMovement
 from prunus.reparametrised.network import Layer, Method, Reparametrisation
 from prunus.reparametrised.quantised import Quantised
@@ -9,7 +9,7 @@ from prunus.reparametrised.soft_threshold import SoftThreshold
 from prunus.reparametrised.variational import VariationalDropout
 
 __all__ = [
-    "GradualMagnitude",
+    "DynamicPruning",
     "HardConcrete",
     "Layer",
     "Method",

@@ -1,4 +1,4 @@
-"""Masks that are decided anew while all weights stay there: gradual magnitude with a way back, network surgery."""
+"""Masks that are decided anew while all weights stay there and train on: dynamic pruning, network surgery."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,19 +14,17 @@ from prunus.straight_through import through
 
 
 class Masked(Layer):
-    """The weight where it is `places`, else zero; with `straight`, pruned weights get gradients too."""
+    """The weight where it is `places`, else zero; pruned weights get the gradient that zeros there would."""
 
     places: Tensor
 
-    def __init__(self, places: Tensor, *, straight: bool) -> None:
+    def __init__(self, places: Tensor) -> None:
         super().__init__()
         self.register_buffer("places", places)
-        self._straight = straight
 
     def forward(self, weight: Tensor) -> Tensor:
         """Mask it."""
-        masked = torch.where(self.places, weight, 0)
-        return through(masked.detach(), weight) if self._straight else masked
+        return through(torch.where(self.places, weight, 0).detach(), weight)
 
     def kept(self, weight: Tensor) -> Tensor:
         """As decided last."""
@@ -34,29 +32,28 @@ class Masked(Layer):
 
 
 @dataclass(frozen=True)
-class GradualMagnitude:
-    """Gradual magnitude pruning: the smallest weights are masked, more and more of them while training goes on.
+class DynamicPruning:
+    """Dynamic pruning with feedback, DPF: the smallest weights are masked, train on behind the mask, and may come back.
 
-    Idea: a network that loses a few weights at a time heals between; at first, when many are idle, it loses most.
+    Idea: what is pruned too early keeps its value and its gradient, so that training corrects the choice.
     Formula: after every `every` steps from `begin` to `end`, the mask keeps the largest |w| of all tensors, those
-    masked before among them; density d = d_f + (1 - d_f) (1 - (t - t_0) / (t_1 - t_0))^3, `schedule.cubic`.
-    Source: Zhu & Gupta 2017, "To prune, or not to prune", equation 1. With `feedback`, Lin et al. 2020, "Dynamic
-    model pruning with feedback": pruned weights get the gradient of the masked network, and come back.
-    Use: first of all methods; a single training, nothing to choose but the density. `prunus.gradual.Gradual` does the
-    same to any loop with any score, without a copy of the network, and what it prunes never returns.
-    Cost: a training, and a selection of the largest at each event.
-    Differs: the authors prune each tensor to the same density (`per_tensor`).
+    masked before among them; density d = d_f + (1 - d_f) (1 - (t - t_0) / (t_1 - t_0))^3, `schedule.cubic`. The network
+    computes with the masked weights, and their gradient goes to all: w <- w - rate * dL/d(w * mask).
+    Source: Lin et al. 2020, "Dynamic model pruning with feedback", section 3; the schedule is that of Zhu & Gupta 2017.
+    Use: a single training, dense behind its mask, with nothing to choose but the density. Where what is pruned need not
+    return, `gradual.Gradual` is cheaper: it holds pruned weights at zero, in sparse layers if wanted.
+    Cost: a training with dense gradients, and a selection of the largest at each event.
+    Differs: the authors mask whole filters, too; here single weights.
     """
 
     density: float
     end: int
     begin: int = 0
     every: int = 100
-    feedback: bool = False
     per_tensor: bool = False
     rate: float = 1.0
     warm_up: int = 0
-    kind: str = field(default="gradual magnitude", init=False)
+    kind: str = field(default="dynamic pruning", init=False)
 
     def __post_init__(self) -> None:
         cubic(self.density, begin=self.begin, end=self.end)  # refuses what is none
@@ -64,7 +61,7 @@ class GradualMagnitude:
 
     def layer(self, name: str, weight: Tensor) -> Masked:
         """All kept at first."""
-        return Masked(torch.ones_like(weight, dtype=torch.bool), straight=self.feedback)
+        return Masked(torch.ones_like(weight, dtype=torch.bool))
 
     def after_step(self, layers: Mapping[str, Masked], trained: Mapping[str, Tensor], step: int) -> None:
         """Decide anew, if it is time."""
@@ -128,7 +125,7 @@ class Cut(Masked):
     threshold: Tensor
 
     def __init__(self, weight: Tensor, threshold: Tensor) -> None:
-        super().__init__(torch.ones_like(weight, dtype=torch.bool), straight=True)
+        super().__init__(torch.ones_like(weight, dtype=torch.bool))
         self.register_buffer("threshold", threshold)
         self.decide(weight)
 

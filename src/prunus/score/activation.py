@@ -18,8 +18,8 @@ def wanda(weights: Tree, input_norms: Tree) -> dict[str, Tensor]:
     Use: large pretrained networks, without retraining, with some hundred samples; `prunus.layerwise.reconstruct`
     afterwards lowers the layers' errors.
     Cost: a forward pass (`prunus.evidence.input_norms`: (1, in), ... as they multiply the weights).
-    Differs: it measures layer by layer, behind layers that are pruned already, and takes the root of the mean
-    square, which ranks the same within a layer.
+    Differs: it measures block after block, behind blocks that are pruned already (`prunus.layerwise.in_order`), and
+    takes the root of the mean square, which ranks the same within a layer.
     """
     check_names(input_norms, weights)
     return {name: w.abs() * _fitting(name, w, input_norms[name]) for name, w in weights.items()}

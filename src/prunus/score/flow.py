@@ -18,6 +18,7 @@ def synflow(weights: Tree, flows: Tree) -> dict[str, Tensor]:
     `scope.network`; in one shot it empties layers like the others.
     Cost: a gradient of one input a round, in double precision.
     Differs: its authors compute in single precision, where deep or wide networks overflow, and their mask may exchange
-    entries between rounds where scores are zero; here what has gone stays gone.
+    entries between rounds where scores are zero; here what has gone stays gone. BatchNorm works as in evaluation, there
+    as here.
     """
     return {name: (w * flow).abs() for name, (w, flow) in zipped(weights, flows)}

@@ -16,8 +16,9 @@ def taylor(weights: Tree, gradients: Tree) -> dict[str, Tensor]:
     `schedule.rounds` (Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity statistics"; de Jorge et al.
     2021, "Progressive skeletonization").
     Cost: one gradient; iterated, one a round.
-    Differs: SNIP's authors take one batch and divide by the sum of all scores, which ranks alike; `evidence.gradients`
-    is a mean over as many batches as it is given, with BatchNorm statistics as they are.
+    Differs: SNIP's authors take one batch, score biases too, and draw weights anew for what they then train; that they
+    divide by the sum of all scores ranks alike. BatchNorm works as in evaluation, there as in `evidence.gradients`:
+    before training it leaves its input nearly as it is.
     """
     return {name: (w * g).abs() for name, (w, g) in zipped(weights, gradients)}
 
@@ -46,6 +47,7 @@ def grasp(weights: Tree, hessian_gradients: Tree) -> dict[str, Tensor]:
     Use: before training, in one shot, with `scope.network`.
     Cost: two gradients and a Hessian product over the data, about four gradients.
     Differs: its authors draw the weights of linear layers anew before they score, and look at 10 to 25 images of each
-    class (`evidence.of_each_class`) in training mode, in two halves.
+    class (`evidence.of_each_class`) in two halves, with BatchNorm in training mode, which normalises by the batch; in
+    `evidence.hessian_gradients` it works as in evaluation, and before training leaves its input nearly as it is.
     """
     return {name: w * hg for name, (w, hg) in zipped(weights, hessian_gradients)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus import scope as scopes
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.scope import Scope
 from prunus.straight_through import through
 from prunus.supermask.learning import drawn_scores, masks_of, with_masks
@@ -46,7 +46,7 @@ class EdgePopup:
             bound = max(1, prod(weight.shape[1:])) ** -0.5
             return _Edges(drawn_scores(start, place, weight, -bound, bound))
 
-        scopes.check_density(density)
+        check_density(density)
         self._start, self._density, self._scope = start, density, scope
         self.network, self._layers = with_masks(model, start, layer)
         self.scores: dict[str, nn.Parameter] = {name: layer.scores for name, layer in self._layers.items()}

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from prunus import scope
 from prunus.errors import PrunusError
-from prunus.mask import Mask
+from prunus.mask import Mask, check_density
 from prunus.straight_through import through
 from prunus.supermask.learning import drawn_scores, masks_of, rescaled, with_masks
 from prunus.supermask.start import Start
@@ -56,7 +56,7 @@ class GemMiner:
         strength: float = 1e-4,
         rescale: float = 0.0,
     ) -> None:
-        scope.check_density(density)
+        check_density(density)
         if every < 1 or freezings < 1:
             raise PrunusError(f"weights are frozen out once or more, found {freezings} times, every {every} steps.")
         if not 0 <= strength < math.inf:

@@ -10,8 +10,8 @@ from torch import nn
 
 from prunus.distribution import SignedConstant, Symmetric
 from prunus.errors import unknown
+from prunus.mask import check_density
 from prunus.pack import Drawn
-from prunus.scope import check_density
 from prunus.tree import parameters, weights
 
 KINDS: Mapping[str, tuple[type[SignedConstant] | type[Symmetric], float]] = MappingProxyType(

@@ -10,8 +10,7 @@ from typing import Any
 from torch import nn
 
 from prunus.errors import PrunusError
-from prunus.mask import Mask
-from prunus.scope import check_density
+from prunus.mask import Mask, check_density
 from prunus.structured.slimming import largest, scales
 
 
