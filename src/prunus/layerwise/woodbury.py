@@ -55,44 +55,60 @@ def woodfisher(
         raise PrunusError(f"the share that goes at a time is from 0 to below 1, found {share}.")
     kept = scope(split(_turns(flat, factors, damping, share), own), density)
     alive = torch.cat([each.reshape(-1) for each in kept.values()])
-    places, moved, _ = _left(flat, factors, damping, alive)
+    places, gone = alive.nonzero()[:, 0], (~alive).nonzero()[:, 0]
+    half = _root(_sums(places, flat, factors)[0], damping)
+    moved, _ = _left(places, flat, factors, half, _sums(gone, flat, factors)[1])
     found = split(torch.zeros_like(flat).scatter_(0, places, moved), own)
     return {name: found[name].to(weight) for name, weight in own.items()}, Mask(kept)
 
 
 def _turns(flat: Tensor, factors: Tensor, damping: float, share: float) -> Tensor:
     """The number at which each weight goes, from 0; of those that cost the same the last goes first."""
-    turns, alive, gone = torch.zeros_like(flat), torch.ones_like(flat, dtype=torch.bool), 0
-    while gone < len(flat):
-        places, moved, inverse = _left(flat, factors, damping, alive)
+    turns, places = torch.zeros_like(flat), torch.arange(len(flat), device=flat.device)
+    gram, pull = _sums(places, flat, factors)[0], flat.new_zeros(len(factors))
+    while len(places):
+        moved, inverse = _left(places, flat, factors, _root(gram, damping), pull)
         order = (moved.square() / inverse).flip(0).argsort(stable=True)
-        going = places.flip(0)[order[: max(1, int(share * len(places)))]]
-        turns[going] = torch.arange(gone, gone + len(going)).to(turns)
-        alive[going] = False
-        gone += len(going)
+        first = len(places) - 1 - order[: max(1, int(share * len(places)))]
+        going = places[first]
+        turns[going] = torch.arange(len(flat) - len(places), len(flat) - len(places) + len(going)).to(turns)
+        lost, pulled = _sums(going, flat, factors)
+        gram, pull = gram - lost, pull + pulled
+        staying = torch.ones_like(places, dtype=torch.bool)
+        staying[first] = False
+        places = places[staying]
     return turns
 
 
-def _left(flat: Tensor, factors: Tensor, damping: float, alive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The places that are `alive`, the weights there once the others have gone, and `damping` times [H^-1]_qq."""
-    places = alive.nonzero()[:, 0]
-    gram = damping * torch.eye(len(factors), dtype=flat.dtype, device=flat.device)
+def _sums(places: Tensor, flat: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Over `places`, G G^T and G w_G."""
+    gram = torch.zeros(len(factors), len(factors), dtype=flat.dtype, device=flat.device)
     pull = torch.zeros_like(gram[0])
     for some in _few(places, factors):
         part = factors[:, some].double()
         gram.addmm_(part, part.T)
-    for some in _few((~alive).nonzero()[:, 0], factors):
-        pull += factors[:, some].double() @ flat[some]
-    half, failed = torch.linalg.cholesky_ex(gram)
+        pull.addmv_(part, flat[some])
+    return gram, pull
+
+
+def _root(gram: Tensor, damping: float) -> Tensor:
+    """The Cholesky factor of M."""
+    half: Tensor
+    half, failed = torch.linalg.cholesky_ex(gram + damping * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
     if failed:
         raise PrunusError("the curvature is not finite, or too large for the damping, which must be raised.")
+    return half
+
+
+def _left(places: Tensor, flat: Tensor, factors: Tensor, half: Tensor, pull: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights at the `places` that are left once the others have gone, and `damping` times [H^-1]_qq."""
     pull = torch.cholesky_solve(pull[:, None], half)[:, 0]
-    moved, inverse = torch.empty_like(flat[places]), torch.empty_like(flat[places])
-    for some in _few(torch.arange(len(places), device=flat.device), factors):
-        part = factors[:, places[some]].double()
-        moved[some] = flat[places[some]] + pull @ part
-        inverse[some] = 1 - torch.linalg.solve_triangular(half, part, upper=False).square().sum(0)
-    return places, moved, inverse.clamp(min=torch.finfo(inverse.dtype).tiny)
+    moved, inverse = list[Tensor](), list[Tensor]()
+    for some in _few(places, factors):
+        part = factors[:, some].double()
+        moved.append(flat[some] + pull @ part)
+        inverse.append(1 - torch.linalg.solve_triangular(half, part, upper=False).square().sum(0))
+    return torch.cat(moved), torch.cat(inverse).clamp(min=torch.finfo(flat.dtype).tiny)
 
 
 def _few(places: Tensor, factors: Tensor) -> Iterator[Tensor]:
