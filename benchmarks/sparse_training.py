@@ -4,6 +4,8 @@
     python benchmarks/sparse_training.py search --store STORE [--model lenet-300-100] [--steps 2000] [--rounds 16]
         [--keep 0.8] [--below 0.4]
     python benchmarks/sparse_training.py gradual [--steps 3000] [--density 0.05] [--below 0.4] [--seeds 3]
+    python benchmarks/sparse_training.py rewiring [--steps 2000] [--densities 0.05 0.02] [--below 0.4] [--seeds 3]
+    python benchmarks/sparse_training.py rounding [--steps 2000] [--density 0.05] [--seeds 3]
 
 `steps`: a step (forward, backward, SGD with momentum, batch 128) of LeNet-300-100, of 784-1024-1024-10 and of
 ResNet-20, dense, held under a mask, and with the layers that `prunus.sparsify` finds faster sparse; masks of densities
@@ -13,14 +15,22 @@ of at most the density BELOW trained sparse; one process of one thread, and a ne
 and what is right on the test part; in all, and of the rounds with at most half of the weights.
 `gradual`: 784-1024-1024-10 on MNIST, pruned along a cubic schedule in the first half of a run to DENSITY, held under a
 mask, with layers of at most BELOW sparse, and with those that are found faster; one thread; seconds of the processor
-and validation errors. Writes results/sparse-training-*.json.
+and validation errors.
+`rewiring`: LeNet-300-100 and 784-1024-1024-10 on MNIST, sparse from the start by RigL and by SET, with ERK, held
+under a mask and with layers of at most BELOW sparse, in turns of 100 steps; one thread; seconds of the processor, their
+ratios within a turn, validation errors, and the part in which the two masks differ at the end.
+`rounding`: 784-1024-1024-10 by RigL as before, twice under a mask, from weights that differ in their last bit: how far
+apart rounding alone takes the masks.
+Writes results/sparse-training-*.json.
 """
 
 import argparse
+import itertools
 import os
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -31,6 +41,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.optim import Optimizer
 
 from experiment import print_table
 from machine import keep
@@ -46,16 +57,21 @@ from prunus.models import build
 from prunus.progress import Progress, silent
 from prunus.recipe.lottery_ticket import hunt_tickets
 from prunus.recipe.usual import ticket_settings, ticket_task, usual_hunt
+from prunus.rewiring import Rewiring, evolutionary, rigl
 from prunus.schedule import cubic
 from prunus.settings import Settings, make_optimizer
 from prunus.store import Piece, Store, identity
 from prunus.training import train
+from prunus.tree import weights
 
 FILE = os.path.relpath(Path(__file__).with_name("networks.py"))
 MLP = f"{FILE}:mlp_1024"
 SHAPES = {"lenet-300-100": (1, 28, 28), MLP: (1, 28, 28), "resnet-20": (3, 32, 32)}
 DENSITIES = (0.1, 0.05, 0.02)
 BATCH = 128
+TURN = 100  # steps
+
+Run = tuple[nn.Module, Optimizer, Any, Rewiring]  # with what holds its mask
 
 
 def main() -> None:
@@ -77,8 +93,18 @@ def main() -> None:
     third.add_argument("--density", type=float, default=0.05)
     third.add_argument("--below", type=float, default=0.4)
     third.add_argument("--seeds", type=int, default=3)
+    fourth = verbs.add_parser("rewiring")
+    fourth.add_argument("--steps", type=int, default=2000)
+    fourth.add_argument("--densities", type=float, nargs="+", default=[0.05, 0.02])
+    fourth.add_argument("--below", type=float, default=0.4)
+    fourth.add_argument("--seeds", type=int, default=3)
+    fifth = verbs.add_parser("rounding")
+    fifth.add_argument("--steps", type=int, default=2000)
+    fifth.add_argument("--density", type=float, default=0.05)
+    fifth.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    {"steps": steps, "search": search, "gradual": gradual}[options.verb](options)
+    chosen = {"steps": steps, "search": search, "gradual": gradual, "rewiring": rewiring, "rounding": rounding}
+    chosen[options.verb](options)
 
 
 def steps(options: argparse.Namespace) -> None:
@@ -227,6 +253,95 @@ def gradual(options: argparse.Namespace) -> None:
             print(rows[-1], flush=True)
     about = {name: getattr(options, name) for name in ("steps", "density", "below", "seeds")}
     keep("sparse-training-gradual", {**about, "rows": rows})
+
+
+def rewiring(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    cases = itertools.product(range(options.seeds), (MLP, "lenet-300-100"), (rigl, evolutionary), options.densities)
+    about = {name: getattr(options, name) for name in ("steps", "below", "seeds")}
+    rows = []
+    for seed, name, method, density in cases:
+        rows.append(rewired(name, method, density, seed, options.steps, options.below))
+        print(rows[-1], flush=True)
+        keep("sparse-training-rewiring", {**about, "rows": rows})
+
+
+def rewired(
+    name: str, method: Callable[..., Rewiring], density: float, seed: int, steps: int, below: float
+) -> dict[str, object]:
+    """Seconds of the processor, held under a mask and sparse, quartiles of the ratios of turns, and errors."""
+    with ExitStack() as stack:
+        ways = (hold, partial(hold_sparse, below=below))
+        runs = [moving(stack, name, method, density, seed, steps, way=way) for way in ways]
+        turns = in_turns(runs, seed, steps)
+        masked, sparse = (held.mask for _, _, held, _ in runs)
+    validation = load("mnist").validation
+    return {
+        "network": name.rpartition(":")[2],
+        "method": method.__name__,
+        "density": masked.density,
+        "seed": seed,
+        "seconds": [sum(seconds) for seconds in turns],
+        "ratio": quantiles([a / b for a, b in zip(*turns, strict=True)], n=4),
+        "errors": [evaluate(model, validation).error for model, *_ in runs],
+        "distance": masked.distance(sparse),
+    }
+
+
+def rounding(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    rows = []
+    for seed in range(options.seeds):
+        with ExitStack() as stack:
+            runs = [moving(stack, MLP, rigl, options.density, seed, options.steps, nudged=one) for one in (False, True)]
+            in_turns(runs, seed, options.steps)
+            first, second = (held.mask for _, _, held, _ in runs)
+        validation = load("mnist").validation
+        errors = [evaluate(model, validation).error for model, *_ in runs]
+        rows.append({"seed": seed, "errors": errors, "distance": first.distance(second)})
+        print(rows[-1], flush=True)
+        keep("sparse-training-rounding", {"steps": options.steps, "density": first.density, "rows": rows})
+
+
+def moving(
+    stack: ExitStack,
+    name: str,
+    method: Callable[..., Rewiring],
+    density: float,
+    seed: int,
+    steps: int,
+    *,
+    way: Callable[..., Any] = hold,
+    nudged: bool = False,
+) -> Run:
+    """What is to be trained with a mask that moves: held until `stack` closes; `nudged` in the last bit of weights."""
+    torch.manual_seed(seed)
+    model = network(name, SHAPES[name])
+    generator = torch.Generator().manual_seed(seed)
+    mask = prune(model, score.chance, density, scope=scope.erk, generator=generator)
+    if nudged:
+        for weight in weights(model).values():
+            weight.data = weight.data.nextafter(torch.full_like(weight, torch.inf))
+    optimizer = make_optimizer(model, rewiring_settings(steps))
+    held = stack.enter_context(way(optimizer, model, mask))
+    return model, optimizer, held, method(held, optimizer, model, end=3 * steps // 4)
+
+
+def in_turns(runs: list[Run], seed: int, steps: int) -> list[list[float]]:
+    """Seconds of the processor that each of the `runs` took for each `TURN` of steps."""
+    data, settings = load("mnist"), rewiring_settings(steps)
+    found: list[list[float]] = [[] for _ in runs]
+    for begin in range(0, steps, TURN):
+        part = {"begin": begin, "end": min(begin + TURN, steps)}
+        for (model, optimizer, _, rewire), seconds in zip(runs, found, strict=True):
+            started = time.process_time()
+            train(model, data, settings, seed=seed, optimizer=optimizer, on_step=rewire, **part)
+            seconds.append(time.process_time() - started)
+    return found
+
+
+def rewiring_settings(steps: int) -> Settings:
+    return Settings(steps=steps, learning_rate=1.2e-3, decay="cosine")
 
 
 def seconds_of_late(way: dict[str, Any]) -> float:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from prunus.batches import Batch
-from prunus.curvature import inverse_hessian
+from prunus.curvature import LARGEST, curvature_factors, inverse_hessian
 from prunus.data import Data
 from prunus.errors import PrunusError
 from prunus.evidence import (
@@ -21,6 +21,7 @@ from prunus.evidence import (
     of_each_class,
     squared_gradients,
 )
+from prunus.tree import weights
 
 
 def measured(needs: Collection[str], model: nn.Module, data: Data) -> dict[str, Any]:
@@ -52,6 +53,13 @@ def _over_classes(model: nn.Module, data: Data) -> Any:
     return hessian_gradients(model, [of_each_class(rows, 25, len(data.classes))])
 
 
+def _factors(model: nn.Module, data: Data) -> Any:
+    """One column for each of the first 1,024 rows, or of as many as there is room for."""
+    room = LARGEST // sum(weight.numel() for weight in weights(model).values())
+    drawn = torch.Generator().manual_seed(0)
+    return curvature_factors(model, data.train.batches(min(1024, max(1, room)), most=1), generator=drawn)
+
+
 MEASURES: dict[str, Callable[[nn.Module, Data], Any]] = {
     "gradients": _over_rows(gradients),
     "squared_gradients": _over_rows(squared_gradients),
@@ -61,5 +69,6 @@ MEASURES: dict[str, Callable[[nn.Module, Data], Any]] = {
     "input_norms": _over_rows(input_norms),
     "grams": _over_rows(input_grams),
     "inverse": _over_rows(inverse_hessian),
+    "factors": _factors,
 }
 """How it is measured what scores and methods ask for."""

@@ -12,7 +12,7 @@ from prunus.pruning import Score
 from prunus.scope import Scope
 
 PATTERNS = ("element", "block", "channel", "head", "column", "whole")
-METHODS = ("l_obs", "obs", "sparsegpt")
+METHODS = ("l_obs", "obs", "sparsegpt", "woodfisher")
 SCOPES = ("network", "tensor", "row", "n_of_m", "erk", "er", "smart_ratio", "smart_ratio_vgg")
 
 
@@ -26,7 +26,7 @@ def score_named(text: str) -> Score:
 
 
 def method_named(text: str) -> Callable[..., Any]:
-    """`l_obs`, `obs` or `sparsegpt`, of `prunus.layerwise`."""
+    """`l_obs`, `obs`, `sparsegpt` or `woodfisher`, of `prunus.layerwise`."""
     if text not in METHODS:
         raise unknown("method", text, METHODS)
     return cast(Callable[..., Any], getattr(layerwise, text))

@@ -52,15 +52,7 @@ def rigl(
     `replaces_step` is false.
     """
     return Rewiring(
-        held,
-        optimizer,
-        model,
-        end=end,
-        every=every,
-        fraction=fraction,
-        grow=gradient,
-        replaces_step=replaces_step,
-        begin=begin,
+        held, optimizer, model, end=end, every=every, fraction=fraction, replaces_step=replaces_step, begin=begin
     )
 
 

@@ -197,8 +197,8 @@ def test_methods_move_the_weights_they_keep(prunus, trained, options):
     assert torch.equal(after["fc1.bias"], before["fc1.bias"])
 
 
-@pytest.mark.parametrize("method", ["obs", "l_obs"])
-def test_small_networks_of_ones_own_for_the_whole_hessian(prunus, method):
+@pytest.mark.parametrize("method", ["obs", "l_obs", "woodfisher"])
+def test_methods_move_the_weights_of_ones_own_network(prunus, method):
     Path("small.py").write_text(
         "from torch.nn import *\ndef network():\n    return Sequential(Flatten(), Linear(64, 4), Linear(4, 10))\n"
     )

@@ -38,7 +38,7 @@ def test_what_is_kept_is_the_nearest_to_what_the_layers_gave(drawn) -> None:
     assert done.metrics == {"density": mask.density, "densities": {"1.weight": 0.25, "3.weight": 0.25}}
 
 
-@pytest.mark.parametrize("method", ["l_obs", "obs"])
+@pytest.mark.parametrize("method", ["l_obs", "obs", "woodfisher"])
 def test_what_was_zero_goes_first(drawn, method) -> None:
     first = make(Compensated(PLAIN, Given(drawn), 0.5, method)).result
     second = Mask(make(Compensated(PLAIN, Given(first), 0.25, method)).result.extra["mask"])

@@ -14,7 +14,7 @@ def check_data(needs: Collection[str], mover: str | None) -> None:
     from prunus.measures import MEASURES
 
     if mover:
-        raise PrunusError(f"{mover} needs what layers read: give --data.")
+        raise PrunusError(f"{mover} measures the network on data: give --data.")
     if wanted := [name.replace("_", " ") for name in MEASURES if name in needs and name != "flows"]:
         raise PrunusError(f"this score needs {' and '.join(wanted)}: give --data.")
 

@@ -24,13 +24,14 @@ def prune(
         Parameter(help="magnitude, taylor, obd, fisher, wanda, grasp, synflow, chance, ..., or file.py:function"),
     ] = None,
     method: Annotated[
-        str | None, Parameter(help="in place of a score: sparsegpt, l_obs or obs, which move the weights they keep")
+        str | None,
+        Parameter(help="in place of a score: sparsegpt, l_obs, obs or woodfisher, which move the weights they keep"),
     ] = None,
     scope: Annotated[
         str | None,
         Parameter(
             help="network, tensor, row, erk, er, smart_ratio, 'n_of_m(2, 4)', or file.py:function; "
-            "network for scores and obs, tensor for the other methods, unless given"
+            "network for scores, obs and woodfisher, tensor for the other methods, unless given"
         ),
     ] = None,
     pattern: Annotated[

@@ -1,5 +1,6 @@
 """Derivatives of each sample for itself: the Fisher diagonal, and the inverse of a whole Hessian."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import cast
 
@@ -16,6 +17,7 @@ AT_ONCE = 1 << 25  # derivatives of single samples held together
 LARGEST = 1 << 29  # entries of a matrix over all weights: 4 GiB
 
 
+@torch.no_grad()
 def squared_gradients(
     model: nn.Module, batches: Iterable[Batch], loss: Loss = nn.functional.cross_entropy
 ) -> dict[str, Tensor]:
@@ -44,6 +46,7 @@ def squared_gradients(
     return averaged(measure, model, batches, "squared gradient")
 
 
+@torch.no_grad()
 def inverse_hessian(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -69,7 +72,7 @@ def inverse_hessian(
     if size * size > LARGEST:
         raise PrunusError(
             f"the inverse Hessian of all {size:,} weights would take {size * size * 8 / 2**30:,.0f} GiB: "
-            "prune layer by layer (l_obs, sparsegpt)."
+            "prune by woodfisher, or layer by layer (l_obs, sparsegpt)."
         )
     batches = list(batches)
     count = sum(len(labels) for _, labels in batches)
@@ -83,6 +86,44 @@ def inverse_hessian(
             for rows, some in _few(own, inputs, labels):
                 _take_in(inverse, factors(own, rows, some).flatten(0, 1).double(), count)
     return inverse
+
+
+@torch.no_grad()
+def curvature_factors(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    loss: Loss = nn.functional.cross_entropy,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """F, (columns, n), with F^T F the Gauss-Newton matrix of the mean loss: what `inverse_hessian` inverts, undamped.
+
+    Each row gives as many columns as there are outputs; with a `generator` one, their sum with random signs, which has
+    the right matrix in the mean, so that as many columns tell of more rows.
+
+    Cost: a backward pass for each output of each row; memory n for each column.
+
+    Raises `PrunusError` without batches, and above `LARGEST` entries.
+    """
+    own = plain_weights(model)
+    size = sum(weight.numel() for weight in own.values())
+    factors, found, entries = _factors(unwrapped(model), loss), list[Tensor](), 0
+    with mode(model, training=False):
+        for batch in batches:
+            for rows, some in _few(own, *batch):
+                each = factors(own, rows, some)  # (rows, outputs, n)
+                if generator is not None:
+                    signs = torch.randint(0, 2, each.shape[:2], generator=generator).mul(2).sub(1).to(each)
+                    each = torch.einsum("ro,ron->rn", signs, each)[:, None]
+                if (entries := entries + each.numel()) > LARGEST:
+                    raise PrunusError(
+                        f"{type(model).__name__}: of {size:,} weights at most {LARGEST // size:,} columns are taken, "
+                        "which those of the batches exceed."
+                    )
+                found.append(each)
+    if not found:
+        raise PrunusError("factors of the curvature need at least one batch.")
+    return torch.cat([each.flatten(0, 1) for each in found]).div_(math.sqrt(sum(map(len, found))))
 
 
 def _factors(network: nn.Module, loss: Loss) -> Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]:

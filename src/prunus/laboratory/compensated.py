@@ -17,9 +17,9 @@ from prunus.tree import assign
 class Compensated:
     """`trained` pruned to `density` by `method`, which moves the weights that it keeps to make up for the others.
 
-    `method` ("l_obs", "obs" or "sparsegpt") and `scope` are named as on the command line; without a scope, the method's
-    own. What was zero before goes first. The mask is handed on by `Ended`; to train on with a schedule that begins
-    anew, start from `Rewound`.
+    `method` ("l_obs", "obs", "sparsegpt" or "woodfisher") and `scope` are named as on the command line; without a
+    scope, the method's own. What was zero before goes first. The mask is handed on by `Ended`; to train on with a
+    schedule that begins anew, start from `Rewound`.
     """
 
     task: Task

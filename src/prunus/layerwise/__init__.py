@@ -7,5 +7,6 @@ from prunus.layerwise.brain_surgeon import l_obs, obs
 from prunus.layerwise.in_order import in_order
 from prunus.layerwise.reconstruction import layer_errors, reconstruct
 from prunus.layerwise.sparsegpt import sparsegpt
+from prunus.layerwise.woodbury import woodfisher
 
-__all__ = ["in_order", "l_obs", "layer_errors", "obs", "reconstruct", "sparsegpt"]
+__all__ = ["in_order", "l_obs", "layer_errors", "obs", "reconstruct", "sparsegpt", "woodfisher"]

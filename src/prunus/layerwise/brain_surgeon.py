@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from prunus import scope as scopes
 from prunus.errors import PrunusError
 from prunus.layerwise.elimination import compensated, costs
-from prunus.layerwise.problems import measured
+from prunus.layerwise.problems import measured, split
 from prunus.mask import Mask, check_density
 from prunus.scope import Scope
 from prunus.tree import Tree, plain_weights
@@ -26,7 +26,7 @@ def obs(
     Formula: L_q = w_q^2 / (2 [H^-1]_qq), to second order, if all other weights move by dw = -w_q / [H^-1]_qq H^-1 e_q.
     Source: Hassibi & Stork 1993, "Second order derivatives for network pruning: optimal brain surgeon".
     Use: small networks at a minimum, without retraining.
-    Cost: n^3 for all masks together, memory n^2: some thousand weights.
+    Cost: n^3 for all masks together, memory n^2: some thousand weights; beyond that `woodfisher`.
     Differs: the paper computes H^-1 anew at the weights reached; here it is of the weights given. Biases stay as
     they are.
 
@@ -37,9 +37,9 @@ def obs(
     flat = torch.cat([weight.reshape(-1) for weight in own.values()]).to(inverse)
     if inverse.shape != (len(flat), len(flat)):
         raise PrunusError(f"the inverse Hessian is {tuple(inverse.shape)}, for {len(flat)} weights.")
-    kept = scope(_split(costs(flat[None], inverse)[0], own), density)
+    kept = scope(split(costs(flat[None], inverse)[0], own), density)
     alive = torch.cat([each.reshape(-1) for each in kept.values()])
-    moved = _split(compensated(flat[None], inverse, alive[None])[0], own)
+    moved = split(compensated(flat[None], inverse, alive[None])[0], own)
     return {name: moved[name].to(weight) for name, weight in own.items()}, Mask(kept)
 
 
@@ -82,8 +82,3 @@ def l_obs(
         rows = [compensated(p.rows, i, k) for p, i, k in zip(parts, inverses[name], alive, strict=True)]
         moved[name] = torch.cat(rows).reshape(weight.shape).to(weight)
     return moved, Mask(kept)
-
-
-def _split(flat: Tensor, own: Tree) -> dict[str, Tensor]:
-    parts = flat.split([weight.numel() for weight in own.values()])
-    return {name: part.reshape(weight.shape) for (name, weight), part in zip(own.items(), parts, strict=True)}

@@ -48,3 +48,9 @@ def measured(own: Tree, grams: Tree) -> Iterator[tuple[str, Tensor, list[Problem
     for name, weight in own.items():
         if name in grams:
             yield name, weight, problems(name, weight, grams[name])
+
+
+def split(flat: Tensor, own: Tree) -> dict[str, Tensor]:
+    """The entries of `flat` by the names and in the shapes of `own`."""
+    parts = flat.split([weight.numel() for weight in own.values()])
+    return {name: part.reshape(weight.shape) for (name, weight), part in zip(own.items(), parts, strict=True)}
