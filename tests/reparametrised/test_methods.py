@@ -256,6 +256,8 @@ def test_gates_of_groups_are_counted_with_all_their_weights() -> None:
         learning = Reparametrisation(model, HardConcrete(0.5, axis=axis))
         assert learning.layers["weight"].log_alpha.numel() == gates
         assert learning.penalty().item() == pytest.approx(0.5 * 48 * expected)  # type: ignore[union-attr]
+    learning = Reparametrisation(model, HardConcrete(0.5, axis=1, of_tensors=(("weight", 2.0), ("other", 9.0))))
+    assert learning.penalty().item() == pytest.approx(2.0 * 48 * expected)  # type: ignore[union-attr]
     learning = Reparametrisation(model, HardConcrete(0.5, axis=0))
     with torch.no_grad():
         learning.layers["weight"].log_alpha.copy_(torch.tensor([-2.4, -2.3, 0.0, 9.0]).reshape(4, 1, 1, 1))
@@ -323,6 +325,7 @@ def test_trained_weights_are_held_within_one() -> None:
         lambda: SoftThreshold(strength=float("inf")),
         lambda: VariationalDropout(1.0, threshold=9.0),
         lambda: HardConcrete(1.0, axis=2),
+        lambda: HardConcrete(1.0, of_tensors=(("weight", -1.0),)),
         lambda: HardConcrete(1.0, chance=1.0),
         lambda: Quantised(0),
     ],

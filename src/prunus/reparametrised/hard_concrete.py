@@ -37,12 +37,12 @@ def chance_open(log_alpha: Tensor) -> Tensor:
 
 
 class _Gated(Layer):
-    def __init__(self, weight: Tensor, method: "HardConcrete") -> None:
+    def __init__(self, weight: Tensor, method: "HardConcrete", strength: float) -> None:
         super().__init__()
         shape = [size if method.axis in (None, axis) else 1 for axis, size in enumerate(weight.shape)]
         start = log(method.chance / (1 - method.chance))
         self.log_alpha = nn.Parameter(weight.new_full(shape, start))
-        self._strength = method.strength
+        self._strength = strength
 
     def forward(self, weight: Tensor) -> Tensor:
         if not self.training:
@@ -74,7 +74,8 @@ class HardConcrete:
     Source: Louizos, Welling & Kingma 2018, "Learning sparse neural networks through L0 regularization". Gale, Elsen &
     Hooker 2019, "The state of sparsity in deep neural networks", found that it does not scale to ResNet-50.
     Use: groups, with `axis` 0 for the filters or units of a layer, 1 for its inputs: `shrink` takes them out. None for
-    single weights. Strengths are about 0.1 to 1, divided by the rows of the training part, as the loss is a mean.
+    single weights. Strengths are about 0.1 to 1, divided by the rows of the training part, as the loss is a mean; those
+    of some tensors are in `of_tensors`, larger where a gate has few weights, or such layers hardly get narrower.
     Cost: a training with noise, and a number more a gate.
     Differs: the authors also count an L2 penalty of open gates, draw the start of log alpha with deviation 0.01, and
     may draw gates for each example. They put gates on inputs of Linear and on filters of Conv2d, biases included.
@@ -85,10 +86,12 @@ class HardConcrete:
     chance: float = 0.5
     rate: float = 1.0
     warm_up: int = 0
+    of_tensors: tuple[tuple[str, float], ...] | None = None  # None is no, and in no identity
     kind: str = field(default="hard concrete", init=False)
 
     def __post_init__(self) -> None:
-        check_strength(self.strength)
+        for strength in (self.strength, *dict(self.of_tensors or ()).values()):
+            check_strength(strength)
         if self.axis not in (None, 0, 1):
             raise PrunusError(f"gates are of weights (None), outputs (0) or inputs (1), found {self.axis}.")
         if not 0 < self.chance < 1:
@@ -96,7 +99,7 @@ class HardConcrete:
 
     def layer(self, name: str, weight: Tensor) -> _Gated:
         """As likely open as `chance` says."""
-        return _Gated(weight, self)
+        return _Gated(weight, self, dict(self.of_tensors or ()).get(name, self.strength))
 
     def after_step(self, layers: Mapping[str, _Gated], trained: Mapping[str, Tensor], step: int) -> None:
         """Hold log alpha within its bounds."""
