@@ -54,10 +54,10 @@ def _over_classes(model: nn.Module, data: Data) -> Any:
 
 
 def _factors(model: nn.Module, data: Data) -> Any:
-    """One column for each of the first 1,024 rows, or of as many as there is room for."""
+    """One column for each of the first 512 rows, or of as many as there is room for."""
     room = LARGEST // sum(weight.numel() for weight in weights(model).values())
     drawn = torch.Generator().manual_seed(0)
-    return curvature_factors(model, data.train.batches(min(1024, max(1, room)), most=1), generator=drawn)
+    return curvature_factors(model, data.train.batches(min(512, max(1, room)), most=1), generator=drawn)
 
 
 MEASURES: dict[str, Callable[[nn.Module, Data], Any]] = {

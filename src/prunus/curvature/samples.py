@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call, grad, jacrev, vjp, vmap
 
 from prunus.batches import Batch, Loss, averaged
 from prunus.errors import PrunusError
@@ -101,20 +100,21 @@ def curvature_factors(
     Each row gives as many columns as there are outputs; with a `generator` one, their sum with random signs, which has
     the right matrix in the mean, so that as many columns tell of more rows.
 
-    Cost: a backward pass for each output of each row; memory n for each column.
+    Cost: a backward pass, and memory n, for each column.
 
     Raises `PrunusError` without batches, and above `LARGEST` entries.
     """
-    own = plain_weights(model)
+    network, own = unwrapped(model), plain_weights(model)
     size = sum(weight.numel() for weight in own.values())
-    factors, found, entries = _factors(unwrapped(model), loss), list[Tensor](), 0
+    factors, found, entries = _factors(network, loss), list[Tensor](), 0
     with mode(model, training=False):
         for batch in batches:
             for rows, some in _few(own, *batch):
-                each = factors(own, rows, some)  # (rows, outputs, n)
+                signs = None
                 if generator is not None:
-                    signs = torch.randint(0, 2, each.shape[:2], generator=generator).mul(2).sub(1).to(each)
-                    each = torch.einsum("ro,ron->rn", signs, each)[:, None]
+                    outputs = network(rows[:1]).shape[1]
+                    signs = torch.randint(0, 2, (len(rows), outputs, 1), generator=generator).mul(2).sub(1)
+                each = factors(own, rows, some, signs)
                 if (entries := entries + each.numel()) > LARGEST:
                     raise PrunusError(
                         f"{type(model).__name__}: of {size:,} weights at most {LARGEST // size:,} columns are taken, "
@@ -126,22 +126,22 @@ def curvature_factors(
     return torch.cat([each.flatten(0, 1) for each in found]).div_(math.sqrt(sum(map(len, found))))
 
 
-def _factors(network: nn.Module, loss: Loss) -> Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]:
-    """A function that gives X^T of every row, (rows, outputs, n)."""
+def _factors(network: nn.Module, loss: Loss) -> Callable[..., Tensor]:
+    """A function that gives X^T of every row, (rows, outputs, n), or of X times its `mix`, (rows, outputs, columns)."""
 
-    def outputs(values: dict[str, Tensor], row: Tensor) -> tuple[Tensor, Tensor]:
-        found = functional_call(network, values, (row[None],))[0]
-        return found, found
-
-    def of_one(values: dict[str, Tensor], row: Tensor, label: Tensor) -> Tensor:
-        jacobians, found = jacrev(outputs, has_aux=True)(values, row)
-        second = jacrev(jacrev(lambda o: loss(o[None], label[None])))(found)  # (outputs, outputs)
+    def of_one(values: dict[str, Tensor], row: Tensor, label: Tensor, mix: Tensor | None) -> Tensor:
+        found, pull = vjp(lambda own: functional_call(network, own, (row[None],))[0], values)[:2]
+        second = jacrev(jacrev(lambda outputs: loss(outputs[None], label[None])))(found)
         size, directions = torch.linalg.eigh(second)
-        jacobian = torch.cat([part.flatten(1) for part in jacobians.values()], 1)  # (outputs, n)
-        rows: Tensor = size.clamp(min=0).sqrt()[:, None] * (directions.mT @ jacobian)
-        return rows
+        roots = directions * size.clamp(min=0).sqrt()  # (outputs, outputs)
+        (columns,) = vmap(pull)((roots if mix is None else roots @ mix.to(roots)).mT)
+        return torch.cat([part.flatten(1) for part in columns.values()], 1)
 
-    return cast(Callable[[dict[str, Tensor], Tensor, Tensor], Tensor], vmap(of_one, in_dims=(None, 0, 0)))
+    def of_all(values: dict[str, Tensor], rows: Tensor, labels: Tensor, mix: Tensor | None = None) -> Tensor:
+        found: Tensor = vmap(of_one, in_dims=(None, 0, 0, None if mix is None else 0))(values, rows, labels, mix)
+        return found
+
+    return of_all
 
 
 def _take_in(inverse: Tensor, columns: Tensor, count: int) -> None:

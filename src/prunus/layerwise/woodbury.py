@@ -21,8 +21,8 @@ def woodfisher(
     factors: Tensor,
     density: float,
     *,
-    damping: float = 1e-4,
-    share: float = 0.1,
+    damping: float = 1e-5,
+    share: float = 0.2,
     scope: Scope = scopes.network,
 ) -> tuple[dict[str, Tensor], Mask]:
     """`obs` with the curvature of m columns: H = `damping` I + F^T F, whose inverse is an m x m matrix's by Woodbury.
