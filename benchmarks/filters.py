@@ -1,6 +1,6 @@
 """Filters removed by Li, Wen, He or by chance, fine-tuned; the small network from scratch; before and after `shrink`.
 
-    python benchmarks/filters.py train --store STORE [--networks resnet-20 vgg-19] [--seeds 0 1 2]
+    python benchmarks/filters.py train --store STORE [--networks resnet-20 vgg-19] [--ways Li He random] [--seeds 0 1 2]
     python benchmarks/filters.py time --store STORE [--rounds 15]
 
 `train`: on CIFAR-10, a network loses the same part of the filters of each layer that one other layer alone reads (of
@@ -44,9 +44,10 @@ from prunus.shrinking import alone, shrink, spread, wiring
 from prunus.store import Piece, Store, identity
 from prunus.ticket.noise import quiet
 
-FINE_TUNED = ("Li", "Wen", "He", "random")
+FINE_TUNED = ("Li", "He", "random", "Wen")
 SCRATCH = ("scratch-E", "scratch-B")
-METHODS = FINE_TUNED[:3]
+WAYS = (*FINE_TUNED, *SCRATCH)
+METHODS = ("Li", "Wen", "He")
 BATCHES = (1, 64)
 
 
@@ -121,6 +122,7 @@ def main() -> None:
         verb = verbs.add_parser(name)
         verb.add_argument("--store", type=Path, required=True)
         verb.add_argument("--networks", nargs="+", choices=CASES, default=list(CASES))
+        verb.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
         verb.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
         verb.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
@@ -160,21 +162,23 @@ def retrained(case: Case, seed: int, saving: float) -> dict[str, Trained]:
 def train(options: argparse.Namespace) -> None:
     for name in options.networks:
         case, store = CASES[name], Store(options.store)
-        table = measured(case, store, options.seeds)
+        table = measured(case, store, options.seeds, options.ways)
         print(f"\n{case.title}, {100 * case.density:g} % of the filters kept\n")
         show(table)
         claims = statements(table)
         print_table(["published", "measured, points", ""], claims)
         plan = {"network": asdict(case), "settings": asdict(case.settings), "fine_tuning": asdict(case.fine_tuning)}
-        left = [store.metrics(lassoed(case, seed))["density"] for seed in options.seeds]
         found = {"seeds": options.seeds, "rows": [asdict(row) for row in table.values()]}
-        found |= {"strength of the group lasso": case.strength, "density that it left": left}
+        if "Wen" in options.ways:
+            left = [store.metrics(lassoed(case, seed))["density"] for seed in options.seeds]
+            found |= {"strength of the group lasso": case.strength, "density that it left": left}
         keep(f"filters-train-{name}", {**plan, **found, "claims": claims})
 
 
-def measured(case: Case, store: Store, seeds: Sequence[int]) -> dict[str, Row]:
-    """Train what the store lacks; the rows by name."""
-    task, left = case.task, {seed: small(case, seed) for seed in seeds}
+def measured(case: Case, store: Store, seeds: Sequence[int], ways: Sequence[str]) -> dict[str, Row]:
+    """Train what the store lacks of these ways; the rows by name."""
+    task, named = case.task, {*ways, "Li"}  # whose architecture is that of scratch
+    left = {seed: {name: one for name, one in small(case, seed).items() if name in named} for seed in seeds}
     with shown() as progress:
         serial(store, [piece for one in left.values() for piece in one.values()], progress)
         architectures = {shapes(store, piece) for one in left.values() for piece in one.values()}
@@ -183,7 +187,7 @@ def measured(case: Case, store: Store, seeds: Sequence[int]) -> dict[str, Row]:
         whole, part = (size(task, store.result(piece)) for piece in (dense(case, seeds[0]), left[seeds[0]]["Li"]))
         saving = whole.multiplications / part.multiplications
         runs = {seed: retrained(case, seed, saving) for seed in seeds}
-        serial(store, [run for one in runs.values() for run in one.values()], progress)
+        serial(store, [one[way] for one in runs.values() for way in ways], progress)
 
     def row(name: str, trainings: Sequence[Piece], made: Sequence[Piece] = (), steps: int = 0, work: float = 0) -> Row:
         metrics = [store.metrics(run) for run in trainings]
@@ -201,15 +205,14 @@ def measured(case: Case, store: Store, seeds: Sequence[int]) -> dict[str, Row]:
         )
 
     steps, more = case.steps, case.fine_tuning.steps or 0
-    table = {
-        "dense": row("dense", [dense(case, seed) for seed in seeds], steps=steps, work=1),
-        "group lasso": row("group lasso", [lassoed(case, seed) for seed in seeds], steps=steps, work=1),
-    }
-    for name in FINE_TUNED:
+    table = {"dense": row("dense", [dense(case, seed) for seed in seeds], steps=steps, work=1)}
+    if "Wen" in ways:
+        table["group lasso"] = row("group lasso", [lassoed(case, seed) for seed in seeds], steps=steps, work=1)
+    for name in filter(ways.__contains__, FINE_TUNED):
         pieces = [left[seed][name] for seed in seeds]
         work = 1 + more / steps / saving
         table[name] = row(name, [runs[seed][name] for seed in seeds], pieces, steps + more, work)
-    for name in SCRATCH:
+    for name in filter(ways.__contains__, SCRATCH):
         own = runs[seeds[0]][name].settings.steps or 0
         table[name] = row(name, [runs[seed][name] for seed in seeds], steps=own, work=own / steps / saving)
     return table
@@ -222,7 +225,7 @@ def shapes(store: Store, piece: Piece) -> tuple[tuple[str, tuple[int, ...]], ...
 def show(table: Mapping[str, Row]) -> None:
     lines = []
     for name, row in table.items():
-        apart = None if name == "random" else less(row.right, table["random"].right)
+        apart = less(row.right, table["random"].right) if name != "random" and "random" in table else None
         lines.append(
             [
                 name,
@@ -265,15 +268,18 @@ def statements(table: Mapping[str, Row]) -> list[tuple[str, str, str]]:
     """What was published, and what is so here: means of the differences within a seed, and their standard errors."""
     right = {name: row.right for name, row in table.items()}
     before = {name: row.before for name, row in table.items()}
-    lasso = before["group lasso"]
+    claims = [
+        ("{}, fine-tuned, within half a point of {}", right, "Li", "dense", -0.5),
+        ("{} before fine-tuning, within a point of {}", before, "Wen", "group lasso", -1.0),
+        ("{} before fine-tuning, better than {}", before, "He", "Li", 0.0),
+        ("{}, fine-tuned, within a point of {}", right, "He", "dense", -1.0),
+        *(("{}, fine-tuned, better than {}", right, name, "random", 0.0) for name in METHODS),
+        *(("{} no worse than {}", right, way, name, 0.0) for way in SCRATCH for name in METHODS),
+    ]
     found = [
-        ("Li, fine-tuned, within half a point of dense", less(right["Li"], right["dense"]), -0.5),
-        ("Wen, before fine-tuning, within a point of what the group lasso left", less(before["Wen"], lasso), -1.0),
-        ("He better than Li before fine-tuning", less(before["He"], before["Li"]), 0.0),
-        ("He, fine-tuned, within a point of dense", less(right["He"], right["dense"]), -1.0),
-        *((f"{name}, fine-tuned, better than random", less(right[name], right["random"]), 0.0) for name in METHODS),
-        *((f"Scratch-E no worse than {name}", less(right["scratch-E"], right[name]), 0.0) for name in METHODS),
-        *((f"Scratch-B no worse than {name}", less(right["scratch-B"], right[name]), 0.0) for name in METHODS),
+        (claim.format(one, other), less(figures[one], figures[other]), least)
+        for claim, figures, one, other, least in claims
+        if {one, other} <= table.keys()
     ]
     return [(claim, f"{apart.mean:+.2f} ± {apart.error:.2f}", word(apart, least)) for claim, apart, least in found]
 
