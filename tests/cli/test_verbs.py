@@ -181,6 +181,35 @@ def test_only_whole_channels_shrink(prunus, trained):
     assert load_file("p.safetensors")["fc2.weight"].shape == (50, 150)
 
 
+TOKENS = """
+from torch import nn
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.down, self.fc = nn.Linear(64, 16), nn.Linear(16, 64), nn.Linear(64, 10)
+    def forward(self, images):
+        tokens = images.flatten(2)
+        return self.fc((tokens + self.down(self.up(tokens).relu())).mean(1))
+"""
+
+
+def test_layers_that_read_tokens_are_masked_and_not_shrunk(prunus):
+    """The MLP of a transformer: refused by its operator, with nothing written; without --shrink its units are zeros."""
+    Path("mine.py").write_text(TOKENS)
+    trained = prunus("train", "mine.py:Tokens", "--data", "digits", "--epochs", 1, "-o", "w.safetensors")
+    assert trained.code == 0, trained.err
+    before = Path("w.safetensors").read_bytes()
+    how = ("prune", "mine.py:Tokens", "--weights", "w.safetensors", "--data", "digits", "--score", "magnitude")
+    how += ("--pattern", "channel(0)", "--scope", "tensor", "--density", 0.5, "-o", "p.safetensors")
+    refused = prunus(*how, "--shrink")
+    assert refused.code == 2
+    assert "Tokens cannot be shrunk: Linear at 'up' reads a tensor of shape (1, 1, 64)." in refused.err
+    assert not Path("p.safetensors").exists()
+    assert Path("w.safetensors").read_bytes() == before
+    assert prunus(*how).code == 0
+    assert int(load_file("p.safetensors")["up.weight"].any(1).sum()) == 8
+
+
 @pytest.mark.parametrize(
     "options", [("--method", "sparsegpt", "--scope", "row"), ("--score", "wanda", "--scope", "row", "--reconstruct")]
 )

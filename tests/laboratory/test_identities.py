@@ -233,6 +233,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "pattern": "channel(1)",
         "scope": "network",
         "seed": 1,
+        "alone": True,
     },
     Selected: {"task": replace(TASK, model="resnet-20"), "trained": SECOND, "density": 0.4, "rows": 512},
     Lassoed: {
@@ -242,6 +243,7 @@ CHANGES: dict[type, dict[str, Any]] = {
         "seed": 1,
         "strength": 1e-4,
         "pattern": "column",
+        "alone": True,
     },
     Transferred: {"weights": THIRD, "fresh": THIRD, "renewed": ("fc3.weight",)},
     Opened: {"mask": THIRD, "like": THIRD, "opened": ("fc3.weight",)},

@@ -17,6 +17,7 @@ from .benches import Given, largest, make, network, same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 TASK = Task.of("lenet-300-100", "digits")
+RESIDUAL = Task.of("resnet-20", "digits")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,9 @@ def test_a_part_of_the_units_of_every_layer(drawn):
     rows = sorted(largest(second.abs().sum(1).tolist(), 25))
     assert torch.equal(outcome.result.weights["fc1.weight"], first[kept])
     assert torch.equal(outcome.result.weights["fc2.weight"], second[rows][:, kept])
-    assert outcome.metrics == {"parameters_before": 50610, "parameters": size(TASK, outcome.result).parameters}
+    assert outcome.metrics["parameters_before"] == 50610
+    assert outcome.metrics["parameters"] == size(TASK, outcome.result).parameters
+    assert 0 <= outcome.metrics["difference"] < 1e-5
 
 
 def test_by_relevance_on_the_data(drawn):
@@ -91,3 +94,37 @@ def test_a_lasso_empties_units_and_they_are_removed(drawn, tmp_path):
     assert widths(small.result)["fc1.weight"][0] <= first
     again = make(Lassoed(TASK, Given(start), settings, 0, 0.05), second_folder)
     assert same(again.result, trained.result)
+
+
+@pytest.fixture(scope="module")
+def residual():
+    return make(Drawn(RESIDUAL, 0)).result
+
+
+def test_inside_of_blocks_alone(residual):
+    """Li's, for residual networks: half of the filters of the first layers of blocks, and what reads them."""
+    found = make(Narrowed(RESIDUAL, Given(residual), 0.5, alone=True))
+    for name, weight in residual.weights.items():
+        if weight.ndim != 4:
+            continue
+        part = found.result.weights[name]
+        if name.endswith(".conv1.weight"):
+            kept = sorted(largest(weight.abs().sum((1, 2, 3)).tolist(), len(weight) // 2))
+            assert torch.equal(part, weight[kept])
+            assert torch.equal(
+                found.result.weights[name.replace("conv1", "conv2")],
+                residual.weights[name.replace("conv1", "conv2")][:, kept],
+            )
+        elif name == "conv1.weight":
+            assert torch.equal(part, weight)
+    assert found.metrics["difference"] < 1e-5
+    chosen = make(Selected(RESIDUAL, Given(residual), 0.5, rows=256)).result
+    assert {n: w.shape for n, w in chosen.weights.items()} == {n: w.shape for n, w in found.result.weights.items()}
+
+
+def test_a_lasso_inside_of_blocks_alone(residual, tmp_path):
+    """One step that would empty any group."""
+    settings = Settings(steps=1, batch=50, optimizer="sgd", learning_rate=0.1)
+    found = make(Lassoed(RESIDUAL, Given(residual), settings, 0, 1e3, alone=True), tmp_path).result.weights
+    empty = {name for name, weight in found.items() if weight.ndim == 4 and not weight.any()}
+    assert empty == {name for name in found if name.endswith(".conv1.weight")}

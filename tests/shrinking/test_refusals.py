@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 
 from prunus.errors import PrunusError
 from prunus.mask import Mask
-from prunus.shrinking import shrink
+from prunus.shrinking import shrink, wiring
 
 IMAGES = (2, 4, 4, 4)  # as high as there are channels: a mean over channels has the shape of one over rows
 
@@ -74,6 +74,17 @@ REFUSED = {
 }
 
 
+class Tokens(nn.Module):
+    """A transformer's MLP around a shortcut: layers read the last of (batch, tokens, features)."""
+
+    def __init__(self, before=nn.Identity):
+        super().__init__()
+        self.before, self.up, self.down = before(), nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, tokens):
+        return tokens + self.down(F.gelu(self.up(self.before(tokens))))
+
+
 def state(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
@@ -94,6 +105,27 @@ def check_refused(model, words, mask=None, shape=IMAGES):
 def test_refused_by_name(case):
     model, words = REFUSED[case]
     check_refused(model, f"Net cannot be shrunk: .*{words}")
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (nn.Identity, r"Linear at 'up' reads a tensor of shape \(2, 3, 4\)"),
+        (lambda: nn.LayerNorm(4), "LayerNorm at 'before'"),
+    ],
+)
+def test_features_behind_tokens(before, words):
+    """Its masked network stays: it computes what it did without the hidden units that are pruned."""
+    model = Tokens(before)
+    hidden = torch.arange(8) < 5
+    mask = Mask({"up.weight": hidden[:, None].expand(8, 4), "down.weight": hidden.expand(4, 8)})
+    mask.apply_to(model)
+    check_refused(model, f"Tokens cannot be shrunk: {words}", mask, (2, 3, 4))
+    with pytest.raises(PrunusError, match=words):
+        wiring(model, example=torch.randn(2, 3, 4))
+    tokens = torch.randn(2, 3, 4)
+    units = F.gelu(F.linear(model.before(tokens), model.up.weight[:5], model.up.bias[:5]))
+    torch.testing.assert_close(model(tokens), tokens + F.linear(units, model.down.weight[:, :5], model.down.bias))
 
 
 def perceptron_mask(unit):

@@ -12,7 +12,7 @@ from prunus.pattern import channel
 from prunus.pruning import prune
 from prunus.scope import tensor, together
 from prunus.score import magnitude
-from prunus.shrinking import shrink, shrink_to_fit, spread, wiring
+from prunus.shrinking import alone, shrink, shrink_to_fit, spread, wiring
 from prunus.tree import weights
 
 from .networks import Concatenated, Residual, Separable, check_same, convolutional, count, drawn, masked
@@ -141,3 +141,16 @@ def test_what_cannot_be_followed_is_refused_and_left_alone():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     with pytest.raises(PrunusError, match=r"missing 0\.weight"):
         spread(Mask({}), wiring(model[:1], example=torch.zeros(IMAGES)))
+
+
+def test_channels_that_one_layer_alone_reads():
+    """In a residual network those inside of blocks; elsewhere all that may go, even where their readers differ."""
+    make, shape = NETWORKS["resnet-20"]
+    found = alone(wiring(make(), example=torch.zeros(shape)))
+    blocks = [f"layer{stage}.{block}" for stage in (1, 2, 3) for block in (0, 1, 2)]
+    for own, layer in ((found.outputs, "conv1"), (found.inputs, "conv2")):
+        free = {name: int((numbers >= 0).sum()) for name, numbers in own.items() if (numbers >= 0).any()}
+        assert free == {f"{block}.{layer}.weight": 16 << (int(block[5]) - 1) for block in blocks}
+    make, shape = NETWORKS["plain"]
+    whole = wiring(make(), example=torch.zeros(shape))
+    assert all(torch.equal(numbers, whole.outputs[name]) for name, numbers in alone(whole).outputs.items())

@@ -1,11 +1,11 @@
 """Networks that lose whole channels: chosen by any score, by LASSO, or by training that empties them."""
 
-from collections import Counter
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from prunus import parts
 from prunus.evaluation import evaluate
@@ -17,7 +17,7 @@ from prunus.pattern import channel
 from prunus.pruning import prune
 from prunus.scope import together
 from prunus.settings import Settings
-from prunus.shrinking import Wiring, shrink, spread, wiring
+from prunus.shrinking import Wiring, alone, shrink, spread, wiring
 from prunus.snapshot import Snapshot
 from prunus.store import Bench, Outcome, Piece
 from prunus.structured import GroupLasso, select_channels
@@ -31,8 +31,10 @@ class Narrowed:
     """`trained` without whole channels, of which a score keeps the part `density`; without it, those that are empty.
 
     Channels that belong together live and die together, and their scores are summed. `score`, `pattern` (`channel(0)`
-    or `channel(1)`) and `scope` are named as on the command line. Step and schedule stay those of `trained`. Measured:
-    the parameters before and after.
+    or `channel(1)`) and `scope` are named as on the command line. With `alone`, only those channels may go that one
+    layer alone reads, inside the blocks of a residual network, as with `Selected`. Step and schedule stay those of
+    `trained`. Measured: the parameters before and after, and the largest difference of outputs from those of the masked
+    network, in parts of the largest.
     """
 
     task: Task
@@ -43,6 +45,7 @@ class Narrowed:
     pattern: str = "channel(0)"
     scope: str = "tensor"
     seed: int = 0
+    alone: bool | None = None  # None is no, and in no identity
 
     def make(self, bench: Bench) -> Outcome:
         """Choose channels and remove the others."""
@@ -56,6 +59,8 @@ class Narrowed:
     def _kept(self, model: nn.Module, channels: Wiring, density: float) -> Mask:
         check_code("score", self.score, self.score_code)
         score, pattern = parts.score_named(self.score), parts.pattern_named(self.pattern)
+        if self.alone:
+            channels = alone(channels)
         groups = channels.outputs if pattern == channel(0) else channels.inputs
         evidence: dict[str, Any] = {"generator": generator_for(self.seed, "score")}
         evidence |= measured(signature(score).parameters, model, self.task.read())
@@ -67,8 +72,8 @@ class Narrowed:
 class Selected:
     """`trained` with the part `density` of the channels that one layer alone reads, by LASSO, and layers fitted anew.
 
-    They are measured on the first `rows` rows of the training part. Measured: the parameters before and after, and the
-    relative errors of the layers. Source: He, Zhang & Sun 2017, as `structured.select_channels` has it.
+    They are measured on the first `rows` rows of the training part. Measured: as of `Narrowed`, and the relative errors
+    of the layers. Source: He, Zhang & Sun 2017, as `structured.select_channels` has it.
     """
 
     task: Task
@@ -83,7 +88,8 @@ class Selected:
             model = _restored(self.task, trained)
             channels = wiring(model, example=self.task.example())
             batches = list(self.task.read().train.batches(256, most=-(-self.rows // 256)))
-            found = select_channels(model, dict.fromkeys(_read_alone(channels), self.density), batches, channels)
+            names = [name for name, numbers in alone(channels).inputs.items() if (numbers >= 0).any()]
+            found = select_channels(model, dict.fromkeys(names, self.density), batches, channels)
             assign(model, found.weights)
             return _outcome(self.task, trained, model, found.mask, errors=found.errors)
 
@@ -92,8 +98,9 @@ class Selected:
 class Lassoed:
     """`start` after training in which proximal steps of `strength` empty whole groups of weights.
 
-    Groups are the atoms of `pattern`, named as on the command line, of all weights that make channels which may go.
-    `Narrowed` without a density removes what is empty. Source: Wen et al. 2016, as `structured.GroupLasso` has it.
+    Groups are the atoms of `pattern`, named as on the command line, of all weights that make channels which may go,
+    with `alone` as in `Narrowed`, which without a density removes what is empty. Source: Wen et al. 2016, as
+    `structured.GroupLasso` has it.
     """
 
     task: Task
@@ -102,6 +109,7 @@ class Lassoed:
     seed: int
     strength: float
     pattern: str = "channel(0)"
+    alone: bool | None = None  # None is no, and in no identity
 
     def make(self, bench: Bench) -> Outcome:
         """Train."""
@@ -109,7 +117,8 @@ class Lassoed:
         total = self.settings.steps_in_all(len(data.train))
         with quiet():
             model, optimizer = as_begun(self.task, start, self.settings)
-            outputs = wiring(model, example=self.task.example()).outputs
+            channels = wiring(model, example=self.task.example())
+            outputs = (alone(channels) if self.alone else channels).outputs
             own = {name: weight for name, weight in weights(model).items() if (outputs[name] >= 0).any()}
             train(
                 model,
@@ -137,18 +146,21 @@ def _restored(task: Task, trained: Snapshot) -> nn.Module:
     return model
 
 
-def _read_alone(channels: Wiring) -> list[str]:
-    """The layers of which every channel that may go is read by no other."""
-    readers = Counter(number for numbers in channels.inputs.values() for number in numbers.unique().tolist())
-    return [
-        name
-        for name, numbers in channels.inputs.items()
-        if (numbers >= 0).any() and all(readers[number] == 1 for number in numbers[numbers >= 0].tolist())
-    ]
-
-
 def _outcome(task: Task, trained: Snapshot, model: nn.Module, mask: Mask, **measured: Any) -> Outcome:
     smaller = shrink(model, mask, example=task.example())
     before, after = (sum(parameter.numel() for parameter in network.parameters()) for network in (model, smaller))
-    metrics = {"parameters_before": before, "parameters": after, **measured}
+    mask.apply_to(model)
+    metrics = {
+        "parameters_before": before,
+        "parameters": after,
+        "difference": _difference(model, smaller, next(task.read().train.batches(256, most=1))[0]),
+        **measured,
+    }
     return Outcome(Snapshot.take(smaller, step=trained.step), metrics)
+
+
+@torch.no_grad()
+def _difference(masked: nn.Module, smaller: nn.Module, inputs: Tensor) -> float:
+    """The largest of outputs in evaluation mode, in parts of the largest output."""
+    expected, found = (network.eval()(inputs) for network in (masked, smaller))
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny))

@@ -7,6 +7,6 @@ beforehand which weights make and read a channel.
 
 from prunus.shrinking.network import shrink
 from prunus.shrinking.resizing import shrink_to_fit
-from prunus.shrinking.wiring import Wiring, spread, wiring
+from prunus.shrinking.wiring import Wiring, alone, spread, wiring
 
-__all__ = ["Wiring", "shrink", "shrink_to_fit", "spread", "wiring"]
+__all__ = ["Wiring", "alone", "shrink", "shrink_to_fit", "spread", "wiring"]

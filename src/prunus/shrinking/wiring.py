@@ -1,5 +1,6 @@
 """Which weights make a channel and which read it, so that whole channels can be chosen."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,6 +69,30 @@ def spread(mask: Mask, channels: Wiring) -> Mask:
     check_names(mask, channels.outputs)
     gone = torch.cat([_unmade(mask, channels), _unread(mask, channels)])
     return mask & Mask({name: without(name, kept.shape, channels, gone).to(kept.device) for name, kept in mask.items()})
+
+
+def alone(channels: Wiring) -> Wiring:
+    """`channels`, of which only those may go that one layer alone reads: in residual networks, those inside of blocks.
+
+    Layers are those all of whose channels that may go no other layer reads.
+
+    >>> first, second = torch.tensor([0]), torch.tensor([1])
+    >>> found = Wiring({"a": torch.tensor([0, 1])}, {"b": first, "c": second, "d": second})
+    >>> alone(found).outputs["a"].tolist()
+    [0, -1]
+    """
+    readers = Counter(number for numbers in channels.inputs.values() for number in numbers.unique().tolist())
+    read = [
+        number
+        for numbers in channels.inputs.values()
+        if all(readers[number] == 1 for number in numbers[numbers >= 0].tolist())
+        for number in numbers[numbers >= 0].tolist()
+    ]
+
+    def restricted(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: numbers.where(torch.isin(numbers, torch.tensor(read)), -1) for name, numbers in found.items()}
+
+    return Wiring(restricted(channels.outputs), restricted(channels.inputs))
 
 
 def without(name: str, shape: Size, channels: Wiring, gone: Tensor) -> Tensor:
