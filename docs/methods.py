@@ -1,10 +1,12 @@
 """Writes methods.md, beside this file, from the docstrings of all methods: python docs/methods.py.
 
-A method is a public function or class of a module below whose docstring has lines that begin with the `LABELS`.
+A method is a public function or class of a module below whose docstring has lines that begin with the `LABELS`; what
+else a module offers has a line.
 """
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +26,9 @@ PARTS = (
     "prunus.ticket",
     "prunus.supermask",
     "prunus.reachability",
+    "prunus.quantise",
+    "prunus.construction",
+    "prunus.recipe",
 )
 LABELS = ("Idea", "Formula", "Source", "Use", "Cost", "Differs")
 HEAD = """# Methods
@@ -48,6 +53,15 @@ def methods(part: ModuleType) -> Iterator[tuple[str, Any]]:
                 yield f"{home.__name__}.{name}".removeprefix("prunus."), found
 
 
+def others(part: ModuleType) -> Iterator[tuple[str, Any]]:
+    """What else `part` offers: its public functions and classes that are no methods."""
+    for name, found in vars(part).items():
+        if name.startswith("_") or not (inspect.isfunction(found) or inspect.isclass(found)) or sections(found):
+            continue
+        if f"{found.__module__}.".startswith(f"{part.__name__}."):
+            yield f"{part.__name__}.{name}".removeprefix("prunus."), found
+
+
 def sections(found: Any) -> dict[str, str]:
     """What the docstring of `found` says under each of the `LABELS` that it has; nothing without an idea."""
     texts: dict[str, str] = {}
@@ -61,7 +75,9 @@ def sections(found: Any) -> dict[str, str]:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """`text` as a sentence begins, unless that is with a formula: "n^3" and "w = 0" are not "N^3" and "W = 0"."""
+    word = re.match(r"(a|[a-z]{2,})\b(?![_^'|(]| =| <-)", text)
+    return text[:1].upper() + text[1:] if word else text
 
 
 def _modules(part: ModuleType) -> Iterator[ModuleType]:
@@ -74,12 +90,19 @@ def _part(part: ModuleType) -> Iterator[str]:
     yield f"## `{part.__name__}`"
     yield _first(part)
     for name, found in methods(part):
-        arguments = ", ".join(inspect.signature(found).parameters)
-        yield f"\n### `{name}({arguments})`"
+        yield f"\n### `{_called(name, found)}`"
         yield f"{_first(found)}\n"
         for label, text in sections(found).items():
             yield f"- **{label}.** {text}"
+    if rest := list(others(part)):
+        yield f"\n### Also in `{part.__name__}`"
+        for name, found in rest:
+            yield f"- `{name if inspect.isclass(found) else _called(name, found)}`: {_first(found)}"
     yield ""
+
+
+def _called(name: str, found: Any) -> str:
+    return f"{name}({', '.join(inspect.signature(found).parameters)})"
 
 
 def _first(found: Any) -> str:

@@ -1,8 +1,11 @@
 """Gradients over batches, against one backward pass over all of the data."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from prunus.errors import PrunusError
 from prunus.evidence import flows, gradients, hessian_gradients
@@ -24,25 +27,49 @@ def test_the_mean_over_batches_is_the_gradient_of_the_mean(rows):
     torch.testing.assert_close(found["2.weight"], model[2].weight.grad)
 
 
-@pytest.mark.parametrize(
-    "measure",
-    [gradients, hessian_gradients, lambda model, batches: flows(model, batches[0][0][:1])],
-    ids=["snip", "grasp", "synflow"],
-)
-def test_batchnorm_works_as_in_evaluation(measure):
-    """Before training, it divides by the root of 1 + 1e-5, whatever the batch: a network without it tells."""
+def normed():
+    """A network with BatchNorm, and a batch whose statistics are far from those before training."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
-    without = nn.Sequential(nn.Linear(4, 6), nn.Identity(), nn.ReLU(), nn.Linear(6, 3)).double()
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    without.load_state_dict({name: value for name, value in state.items() if not name.startswith("1.")})
+    return model, (5 * torch.randn(12, 4, dtype=torch.float64) + 3, torch.arange(12) % 3)
+
+
+def slope(model, batch, training):
+    """Gradients by autograd, which can be differentiated again, of a copy in training or evaluation mode."""
+    network = copy.deepcopy(model).train(training)
+    own = [network[0].weight, network[3].weight]
+    return own, torch.autograd.grad(cross_entropy(network(batch[0]), batch[1]), own, create_graph=True)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_batchnorm_works_by_the_batch_until_it_has_statistics(trained):
+    model, batch = normed()
+    if trained:
+        model(batch[0] + 1)
+    model.eval()
+    state = copy.deepcopy(model.state_dict())
+    own, expected = slope(model, batch, training=not trained)
+    found = gradients(model, [batch])
+    for name, one in zip(("0.weight", "3.weight"), expected, strict=True):
+        torch.testing.assert_close(found[name], one.detach(), rtol=1e-9, atol=1e-12)
+    products = torch.autograd.grad(sum((g * g.detach()).sum() for g in expected), own)
+    found = hessian_gradients(model, [batch], temperature=1)
+    for name, one in zip(("0.weight", "3.weight"), products, strict=True):
+        torch.testing.assert_close(found[name], one, rtol=1e-9, atol=1e-12)
+    assert not any(module.training for module in model.modules())
+    assert all(value.equal(state[name]) for name, value in model.state_dict().items())
+    model.train()(batch[0])
+    assert not model.state_dict()["1.running_mean"].equal(state["1.running_mean"])  # it goes on counting
+
+
+def test_flows_go_through_batchnorm_as_in_evaluation():
+    """Before training, it divides by the root of 1 + 1e-5, whatever the batch: a network without it tells."""
+    model, (inputs, _) = normed()
+    without = nn.Sequential(model[0], nn.Identity(), model[2], model[3])
     without[1].register_forward_hook(lambda module, inputs, output: output / (1 + 1e-5) ** 0.5)
-    batches = [(5 * torch.randn(12, 4, dtype=torch.float64) + 3, torch.arange(12) % 3)]
-    found, expected = measure(model, batches), measure(without, batches)
+    found, expected = flows(model, inputs[:1]), flows(without, inputs[:1])
     for name in ("0.weight", "3.weight"):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-9, atol=0)
-    assert model.training
-    assert all(value.equal(state[name]) for name, value in model.state_dict().items())
 
 
 def test_no_batches_is_refused():

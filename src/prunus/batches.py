@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.errors import PrunusError
-from prunus.modes import mode
+from prunus.modes import by_batch, mode
 from prunus.tree import Tree, weights
 
 Batch = tuple[Tensor, Tensor]
@@ -23,16 +23,22 @@ def feed(model: nn.Module, inputs: Inputs) -> Any:
 
 
 def averaged(
-    measure: Callable[[_I, Tensor], Tree], model: nn.Module, batches: Iterable[tuple[_I, Tensor]], noun: str
+    measure: Callable[[_I, Tensor], Tree],
+    model: nn.Module,
+    batches: Iterable[tuple[_I, Tensor]],
+    noun: str,
+    *,
+    fresh: bool = False,
 ) -> dict[str, Tensor]:
     """The mean over all rows of `batches` of what `measure(inputs, labels)` gives as the mean over those of a batch.
 
-    `measure` is called with `model` in evaluation mode and gives tensors of its prunable weights' names and shapes.
+    `measure` is called with `model` in evaluation mode and gives tensors of its prunable weights' names and shapes; a
+    `fresh` model's BatchNorm works `by_batch`.
     Raises `PrunusError`, about a `noun`, without batches, or where a mean is not finite.
     """
     sums = {name: torch.zeros_like(weight, requires_grad=False) for name, weight in weights(model).items()}
     count = 0
-    with mode(model, training=False):
+    with by_batch(model) if fresh else mode(model, training=False):
         for inputs, labels in batches:
             found = measure(inputs, labels)
             for name, total in sums.items():

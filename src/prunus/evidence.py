@@ -32,6 +32,7 @@ def gradients(
 ) -> dict[str, Tensor]:
     """The mean over all rows of `batches` of the loss gradient of each prunable weight, in evaluation mode.
 
+    Before training, when BatchNorm has no statistics, it normalises by the batch.
     `batches` yields (inputs, labels), where inputs that are a mapping are keyword arguments, and `loss`, of outputs and
     labels, is a mean over the rows of a batch. The model's own `.grad` fields and all modes are left as they were.
     Raises `PrunusError` without batches, or where a gradient is not finite.
@@ -44,7 +45,7 @@ def gradients(
             found = torch.autograd.grad(value, list(own.values()), materialize_grads=True)
         return dict(zip(own, found, strict=True))
 
-    return averaged(measure, model, batches, "gradient")
+    return averaged(measure, model, batches, "gradient", fresh=True)
 
 
 def linear_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ class Gradual:
     Source: Zhu & Gupta 2017, "To prune, or not to prune: exploring the efficacy of pruning for model compression".
     Use: where a network is trained anyway, and may be dense at first; some steps after `end` let it recover.
     Cost: one training, dense at first (`hold_sparse` makes it cheaper as the mask falls), a ranking each `every` steps.
-    Differs: any score may be taken. Its authors may have back what they masked, as `reparametrised.DynamicPruning`
-    does; here what has gone stays gone.
+    Differs: any score may be taken. In the authors' code masked weights keep their values and return where they rank
+    among the largest again, as in `reparametrised.DynamicPruning`; here what has gone stays gone.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """What scores and methods need, by name, measured on the training part of a data set."""
 
 from collections.abc import Callable, Collection, Iterable
+from inspect import signature
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from prunus.batches import Batch
 from prunus.curvature import LARGEST, curvature_factors, inverse_hessian
 from prunus.data import Data
+from prunus.errors import PrunusError
 from prunus.evidence import (
     flows,
     gradients,
@@ -25,6 +27,19 @@ from prunus.tree import weights
 def measured(needs: Collection[str], model: nn.Module, data: Data) -> dict[str, Any]:
     """What of `needs` is in `MEASURES`, by name."""
     return {name: measure(model, data) for name, measure in MEASURES.items() if name in needs}
+
+
+def check_measurable(score: Callable[..., Any]) -> None:
+    """Raise `PrunusError` where `score` asks for what neither `MEASURES` nor weights before training nor a seed give.
+
+    `momenta`, for one, are those of a training, and `variances` those of `structured.in_components`.
+    """
+    for parameter in list(signature(score).parameters.values())[1:]:
+        if parameter.default is parameter.empty and parameter.name not in {"initial", "generator", *MEASURES}:
+            raise PrunusError(
+                f"this score asks for {parameter.name}, which cannot be measured on a network and its data: "
+                f"call prunus.prune with {parameter.name}=... in Python."
+            )
 
 
 def _over_rows(measure: Callable[[nn.Module, Iterable[Batch]], Any]) -> Callable[[nn.Module, Data], Any]:

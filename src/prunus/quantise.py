@@ -40,6 +40,14 @@ def share(weight: Tensor, levels: int, *, start: Start = linear, iterations: int
 
     Centroids that no entry chose are dropped; fewer distinct values than levels come out exact. The work is
     done in double precision on the CPU, so a seed gives the same codebook on every device.
+
+    Idea: a few values shared by many weights serve as well as one for each, if they are trained on together.
+    Formula: min sum |w_i - c_k(i)|^2 over centroids c and each entry's choice k(i); then dL/dc_k is the sum of dL/dw_i
+    over the entries that chose k, which stay (`sharing.Sharing`).
+    Source: Han, Mao & Dally 2016, "Deep compression: compressing deep neural networks with pruning, trained
+    quantization and Huffman coding", section 3.
+    Use: after pruning, with some epochs of training the centroids; 4 to 8 bits a weight.
+    Cost: O(levels log n) an iteration, and a sort.
     """
     if levels < 1:
         raise PrunusError(f"a codebook has at least one level, found {levels}.")

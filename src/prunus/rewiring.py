@@ -41,7 +41,9 @@ def rigl(
     """RigL: what is smallest goes, and weights come where the gradient of all weights is largest.
 
     Idea: a pruned weight whose gradient is large would lower the loss at once, so that is where to grow.
-    Formula: see `Rewiring`; drop by |w|, grow by |dL/dw| of the batch at hand, pruned weights included.
+    Formula: every `every` steps before `end`, of its k kept weights each tensor drops the floor(f k) smallest, with
+    f = `fraction` / 2 (1 + cos(pi t / `end`)), and grows as many where |dL/dw| of the batch at hand is largest, pruned
+    weights included; new ones begin at zero (see `Rewiring`).
     Source: Evci et al. 2020, "Rigging the lottery: making all tickets winners", algorithm 1.
     Use: a network that is to be trained at a tenth of its weights or fewer, from the first step on, with `scope.erk`.
     Cost: a sparse training, and one dense gradient each `every` steps; with `hold_sparse` no more than that.
@@ -68,7 +70,7 @@ def evolutionary(
     """SET, sparse evolutionary training: what is smallest goes, and weights come at random.
 
     Idea: a random graph of connections, of which the weak are replaced by chance again and again, finds good places.
-    Formula: see `Rewiring`; drop by |w|, grow uniformly among the places that are free.
+    Formula: as `rigl`, but that new weights come uniformly among the places that are free.
     Source: Mocanu et al. 2018, "Scalable training of artificial neural networks with adaptive sparse connectivity
     inspired by network science".
     Use: where no dense gradient can be had; else as the control of RigL, with `scope.er` or `scope.erk`.
@@ -95,8 +97,8 @@ def sparse_momentum(
     """SNFS, sparse networks from scratch: weights come where the mean gradient of late is largest, layers compete.
 
     Idea: a mean over steps tells better than one batch where to grow, and also which layers deserve more weights.
-    Formula: see `Rewiring`; drop by |w|, grow by |m|, m = `decay` m + (1 - `decay`) dL/dw at every step. What all
-    tensors drop is shared among them as the means of |m| over their kept weights.
+    Formula: as `rigl`, but that new weights come where |m| is largest, m = `decay` m + (1 - `decay`) dL/dw at every
+    step, and what all tensors drop is shared among them as the means of |m| over their kept weights.
     Source: Dettmers & Zettlemoyer 2019, "Sparse networks from scratch: faster training without losing performance".
     Use: as RigL, where a dense gradient at every step can be paid for.
     Cost: a dense gradient at every step, so that `hold_sparse` gains nothing before `end`, and as much memory as the

@@ -94,7 +94,15 @@ def erk(scores: Tree, density: float) -> dict[str, Tensor]:
     """Erdos-Renyi-kernel densities: a tensor's is proportional to (sum of its dimensions) / (their product).
 
     Tensors that this would fill beyond density 1 stay dense and the others share what is left, so the whole
-    has `density` exactly. Source: Evci et al. 2020, "Rigging the lottery", section 3; Mocanu et al. 2018.
+    has `density` exactly.
+
+    Idea: a sparse random graph between two layers has edges in proportion to their nodes, so that large tensors become
+    the sparsest and narrow ones keep enough.
+    Formula: density of a tensor proportional to (inputs + outputs + width + height) / (inputs outputs width height).
+    Source: Evci et al. 2020, "Rigging the lottery: making all tickets winners", section 3, after `er`.
+    Use: with `score.chance`, for the first mask of training that is sparse throughout (`rewiring`).
+    Cost: more multiplications than where all tensors are as dense, as narrow layers, which read the largest maps, stay
+    the densest.
     """
     return _random_graph(scores, density, {name: sum(score.shape) for name, score in scores.items()})
 
@@ -102,8 +110,8 @@ def erk(scores: Tree, density: float) -> dict[str, Tensor]:
 def er(scores: Tree, density: float) -> dict[str, Tensor]:
     """Erdos-Renyi densities: as `erk`, but proportional to (inputs + outputs) / (inputs x outputs), kernels aside.
 
-    Source: Mocanu et al. 2018, "Scalable training of artificial neural networks with adaptive sparse connectivity",
-    eq. 1. Where all tensors are matrices, it is `erk`.
+    Where all tensors are matrices, it is `erk`. Source: Mocanu et al. 2018, "Scalable training of artificial neural
+    networks with adaptive sparse connectivity".
     """
     return _random_graph(
         scores, density, {name: sum(score.shape[:2]) * prod(score.shape[2:]) for name, score in scores.items()}
@@ -119,6 +127,7 @@ def smart_ratio(scores: Tree, density: float, *, last: float = 0.3) -> dict[str,
 
     Idea: only how dense each layer is matters to pruning before training, not which weights it keeps; so densities are
     set by a rule, and weights drawn by chance.
+    Formula: p_l = c ((L - l + 1)^2 + (L - l + 1)), at most 1, c such that the whole has the density; p_L = `last`.
     Source: Su et al. 2020, "Sanity-checking pruning methods: random tickets can win the jackpot", for ResNets.
     Use: with `score.chance`, before training; the random ticket that any method has to beat.
     Cost: none.

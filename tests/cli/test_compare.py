@@ -71,6 +71,7 @@ def test_a_table_for_each_density_and_what_it_means(prunus):
     [
         (("--methods", "snap"), ("unknown method 'snap', did you mean 'snip'?",)),
         (("--methods", "gone.py:score"), ("gone.py",)),
+        (("--methods", "momentum-fine-tuned"), ("this score asks for momenta, which cannot be measured",)),
         (("--methods", "gem-miner"), ("gem-miner takes an epoch, 22 steps",)),
         (("--densities", "0.1;0.2"), ("densities '0.1;0.2' are not numbers",)),
         (("--densities", ""), ("at least one density",)),

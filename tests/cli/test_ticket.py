@@ -165,6 +165,7 @@ def test_controls_at_chosen_rounds(prunus, steps):
         (("--controls-at", "1,2"), ("there is no round 2 to have controls at, only 1 to 1",)),
         (("--score", "magnitud"), ("unknown score 'magnitud', did you mean 'magnitude'?",)),
         (("--score", "gone.py:mine"), ("gone.py",)),
+        (("--score", "momentum"), ("this score asks for momenta, which cannot be measured",)),
         (("--scope", "networks"), ("unknown scope 'networks', did you mean 'network'?",)),
         (("--start", "glorott"), ("--start", "glorott")),
         (("--optimizer", "adm"), ("unknown optimizer 'adm', did you mean 'adam'?",)),

@@ -129,6 +129,19 @@ def test_prune_in_rounds(prunus, trained):
     assert all(layer["density"] > 0 for layer in outcome.json["layers"])
 
 
+def test_synflow_needs_no_data(prunus, trained):
+    """A built-in network's file says how large an input is; another network's does not."""
+    how = ("--weights", "w.safetensors", "--score", "synflow", "--density", 0.1, "--rounds", 3)
+    for name, data in (("with.safetensors", ("--data", "digits")), ("without.safetensors", ())):
+        outcome = prunus("prune", "lenet-300-100", *how, *data, "-o", name)
+        assert outcome.code == 0, outcome.err
+    assert Path("with.safetensors").read_bytes() == Path("without.safetensors").read_bytes()
+    Path("mine.py").write_text("from prunus.models.lenet import *\ndef net(): return lenet_300_100(1, 8, 8, 10)\n")
+    outcome = prunus("prune", "mine.py:net", *how, "-o", "mine.safetensors")
+    assert outcome.code == 2
+    assert "this score needs the shape of an input" in " ".join(outcome.err.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     ("score", "pattern", "rounds"),
     [("magnitude", "channel(0)", 1), ("relevance", "channel(1)", 1), ("taylor", "channel(0)", 3)],

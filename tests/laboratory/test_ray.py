@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import pytest
 
 from prunus.errors import PrunusError
+from prunus.laboratory import Task, serial
 from prunus.laboratory import engine as engines
-from prunus.laboratory import serial
 from prunus.laboratory.engine import ray as ray_engine
+from prunus.recipe.comparison import Plan, compare
+from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
 
 from .searches import contents, search
@@ -79,6 +82,23 @@ def test_a_connection_that_is_there_is_used_and_stays(store: Store, deadly: Modu
     assert ray.is_initialized()
     found = {"folder": os.getcwd(), "data": os.environ.get("PRUNUS_DATA"), "threads": 1}
     assert store.metrics(deadly.Surroundings()) == found
+
+
+def test_methods_are_compared_on_from_where_the_serial_engine_ended(
+    store: Store, cluster: str, tmp_path: Path, one_thread: None
+) -> None:
+    """What the store holds is not made again, and the figures and bytes are those of one serial comparison."""
+    settings = Settings(steps=12, batch=60, optimizer="adam", learning_rate=5e-3)
+    plan = Plan(Task.of("lenet-300-100", "digits"), settings, ("snip", "magnitude-fine-tuned"), (0.1,), (0, 1))
+    told: list[tuple[Any, ...]] = []
+    compare(replace(plan, methods=("snip",)), store, rounds=0)
+    there = len(store.runs())
+    found = compare(plan, store, ray_engine(), lambda *line: told.append(line), rounds=0)
+    serially = Store(tmp_path / "serially")
+    assert found == compare(plan, serially, rounds=0)
+    assert len(told) == len(serially.runs()) - there > 0
+    mine, other = contents(store), contents(serially)
+    assert {path: mine[path] for path in other} == other
 
 
 def test_a_second_connection_is_refused(store: Store, deadly: ModuleType, cluster: str) -> None:

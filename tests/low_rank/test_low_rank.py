@@ -1,6 +1,7 @@
 """At full rank nothing changes; below it, the error is what Eckart and Young say and the parameters are counted."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -58,6 +59,10 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_full_rank_is_the_same_function(name: str) -> None:
     torch.manual_seed(0)
@@ -111,13 +116,40 @@ def test_a_convolution_has_the_error_of_its_matrix() -> None:
 
 @pytest.mark.parametrize("warm", [True, False])
 def test_parameters_are_counted(warm: bool) -> None:
-    def count(model: nn.Module) -> int:
-        return sum(parameter.numel() for parameter in low_rank(model, warm=warm, first=0, last=0).parameters())
+    def counted(model: nn.Module) -> int:
+        return count(low_rank(model, warm=warm, first=0, last=0))
 
-    assert count(nn.Linear(40, 12)) == 3 * (40 + 12) + 12
-    assert count(nn.Conv2d(16, 32, 3)) == 8 * (16 * 9 + 32) + 32
-    assert count(nn.LSTM(8, 12)) == 4 * (2 * (8 + 12) + 3 * (12 + 12)) + 2 * 48
-    assert count(nn.MultiheadAttention(16, 4)) == 4 * 4 * (16 + 16) + 48 + 16
+    assert counted(nn.Linear(40, 12)) == 3 * (40 + 12) + 12
+    assert counted(nn.Conv2d(16, 32, 3)) == 8 * (16 * 9 + 32) + 32
+    assert counted(nn.LSTM(8, 12)) == 4 * (2 * (8 + 12) + 3 * (12 + 12)) + 2 * 48
+    assert counted(nn.MultiheadAttention(16, 4)) == 4 * 4 * (16 + 16) + 48 + 16
+
+
+def test_published_parameters_of_vgg_19() -> None:
+    """Wang et al. 2021: 20.56 million become 8.37 million, nine convolutions and the last layer full."""
+    layers: list[nn.Module] = []
+    maps = [3] + [64] * 2 + [128] * 2 + [256] * 4 + [512] * 8
+    for a, b in pairwise(maps):
+        layers += [nn.Conv2d(a, b, 3, bias=False), nn.BatchNorm2d(b)]
+    model = nn.Sequential(*layers, nn.Linear(512, 512), nn.Linear(512, 512), nn.Linear(512, 10))
+    assert count(model) == 20_560_330
+    assert round(count(low_rank(model, first=9)), -4) == 8_370_000
+
+
+def test_published_parameters_of_resnet_18() -> None:
+    """Wang et al. 2021: 3.336 million, the first convolution, the first block and all shortcuts full."""
+
+    def block(a: int, b: int) -> nn.ModuleDict:
+        twice = [nn.Conv2d(a, b, 3, bias=False), nn.BatchNorm2d(b), nn.Conv2d(b, b, 3, bias=False), nn.BatchNorm2d(b)]
+        shortcut = [nn.Conv2d(a, b, 1, bias=False), nn.BatchNorm2d(b)] if a != b else []
+        return nn.ModuleDict({"main": nn.Sequential(*twice), "shortcut": nn.Sequential(*shortcut)})
+
+    maps = [64, 64, 64, 128, 128, 256, 256, 512, 512]
+    stem = nn.Sequential(nn.Conv2d(3, 64, 3, bias=False), nn.BatchNorm2d(64))
+    model = nn.Sequential(stem, *[block(a, b) for a, b in pairwise(maps)], nn.Linear(512, 10))
+    shortcuts = [name for name, _ in model.named_modules() if name.endswith("shortcut.0")]
+    assert count(model) == 11_173_962
+    assert round(count(low_rank(model, first=3, full=shortcuts)), -3) == 3_336_000
 
 
 def test_the_first_and_last_layers_and_those_named_stay_full() -> None:

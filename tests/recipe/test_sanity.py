@@ -164,6 +164,7 @@ def test_the_page_shows_all_figures(made, tmp_path):
         ({"hunt": replace(HUNT, rewind="learning-rate")}, "round 2 of 2 has no ticket that rewinds its weights"),
         ({"methods": ("snap",)}, "unknown method 'snap', did you mean 'snip'"),
         ({"methods": ("tailor-at-start",)}, "unknown score 'tailor', did you mean 'taylor'"),
+        ({"methods": ("momentum-at-start",)}, "this score asks for momenta, which cannot be measured"),
     ],
 )
 def test_plans_that_cannot_be_are_refused(changes, sentence):

@@ -151,6 +151,47 @@ def test_density_stays_and_what_grows_is_new(make, optimizer):
                 assert int(after[name].sum()) == int(kept.sum())
 
 
+@pytest.mark.parametrize("optimizer", [sgd, lambda m: torch.optim.AdamW(m.parameters(), lr=0.02)], ids=["sgd", "adamw"])
+@pytest.mark.parametrize("make", [rigl, evolutionary, sparse_momentum])
+def test_what_grows_begins_at_zero_and_what_was_just_dropped_may_go_on(make, optimizer):
+    """Weights, and all that the optimizer remembers of each: zero where new, as they were where kept or kept again."""
+    model = network()
+    stepping = optimizer(model)
+    grown = back = 0
+    with hold(stepping, model, mask_of(model, 0.6)) as held:
+        rewire = make(held, stepping, model, end=30, every=3, fraction=0.8)
+        for step in range(1, 31):
+            stepping.zero_grad()
+            inputs, labels = batch(step)
+            F.cross_entropy(model(inputs), labels).backward()
+            stepping.step()
+            mask, before = held.mask, remembered(model, stepping)
+            rewire(step)
+            after = remembered(model, stepping)
+            for name, kept in held.mask.items():
+                assert all(len(values) >= 2 for values in (before[name], after[name]))
+                new = kept & ~mask[name]
+                for first, second in zip(before[name], after[name], strict=True):
+                    assert not second[new].any()
+                    assert second[kept & ~new].equal(first[kept & ~new])
+                grown += int(new.sum())
+                if step % 3 == 0 and step < 30:
+                    count = math.floor(0.4 * (1 + math.cos(math.pi * step / 30)) * int(mask[name].sum()))
+                    weight = before[name][0].abs().masked_fill(~mask[name], math.inf).flatten()
+                    back += int(kept.flatten()[weight.argsort()[:count]].sum())
+    assert grown > 20
+    assert back > 0
+
+
+def remembered(model, optimizer):
+    """Of each weight, and of all that its optimizer has of that shape, a copy."""
+    return {
+        name: [value.detach().clone(), *(one.clone() for one in optimizer.state[value].values() if one.ndim == 2)]
+        for name, value in model.named_parameters()
+        if value.ndim == 2
+    }
+
+
 def test_momenta_are_means_and_tensors_compete_by_them():
     """Oracle: the running mean by hand; the only update shares out what is dropped as the means of its magnitudes."""
     seen = []

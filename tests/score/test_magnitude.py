@@ -1,6 +1,9 @@
 """Zhou's scores against their definitions, entry by entry in plain Python."""
 
+import importlib
+import inspect
 import math
+import pkgutil
 
 import pytest
 import torch
@@ -75,6 +78,14 @@ def test_paired_score_is_the_and_of_two_percentile_masks(sign, density):
 @pytest.mark.parametrize("function", [getattr(score, name) for name in score.__all__], ids=score.__all__)
 def test_every_score_keeps_the_contract(function):
     check_score(function)
+
+
+def test_no_score_escapes_the_contract():
+    """Every public function of these modules that takes weights first has a public name, and so is checked above."""
+    modules = [importlib.import_module(f"prunus.score.{found.name}") for found in pkgutil.iter_modules(score.__path__)]
+    functions = [value for one in modules for value in vars(one).values() if inspect.isfunction(value)]
+    taking = {f.__name__ for f in functions if next(iter(inspect.signature(f).parameters), "") == "weights"}
+    assert {name for name in taking if not name.startswith("_")} == set(score.__all__)
 
 
 def test_chance_is_uniform_over_places():

@@ -10,13 +10,7 @@ from prunus.errors import PrunusError
 from prunus.inputs import input_norms
 from prunus.pruning import prune
 from prunus.score import fisher, obd, wanda
-from prunus.testing.score import check_score
 from prunus.tree import weights
-
-
-@pytest.mark.parametrize("score", [obd, fisher, wanda])
-def test_contract(score):
-    check_score(score)
 
 
 def squared_error(outputs, labels):

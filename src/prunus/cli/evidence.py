@@ -1,19 +1,32 @@
 """What a score or a method asks for, as far as options of a verb give it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 
 def check_data(needs: Collection[str], mover: str | None) -> None:
-    """Raise `PrunusError` if what the score `needs`, or what moves weights, would be measured on data."""
+    """Raise `PrunusError` if what the score `needs`, or what moves weights, would be measured on data.
+
+    Flows are not: they take no more of an input than its shape.
+    """
     from prunus.errors import PrunusError
     from prunus.measures import MEASURES
 
     if mover:
         raise PrunusError(f"{mover} measures the network on data: give --data.")
-    if wanted := [name.replace("_", " ") for name in MEASURES if name in needs]:
+    if wanted := [name.replace("_", " ") for name in MEASURES if name in needs and name != "flows"]:
         raise PrunusError(f"this score needs {' and '.join(wanted)}: give --data.")
+
+
+def measuring(needs: Collection[str], loaded: Any, example: Any) -> Callable[[Any], dict[str, Any]]:
+    """A function that measures on a network, with the data `loaded` or else one `example`, what the score `needs`."""
+    from prunus.evidence import flows
+    from prunus.measures import measured
+
+    if loaded is not None:
+        return lambda network: measured(needs, network, loaded)
+    return lambda network: {"flows": flows(network, example)} if "flows" in needs else {}
 
 
 def evidence(needs: Collection[str], network: Any, initial: Path | None, seed: int) -> dict[str, Any]:

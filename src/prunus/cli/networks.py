@@ -13,8 +13,8 @@ def as_described(model: str, weights: Path) -> Any:
     return models.from_description(description) if description.startswith(f"{model}(") else models.build(model)
 
 
-def example_for(network: Any, loaded: Any) -> Any:
-    """One input, of the data or of the shape that a built-in network is for."""
+def example_for(network: Any, loaded: Any, what: str) -> Any:
+    """One input for `what` needs it, of the data or of the shape that a built-in network is for."""
     import torch
 
     from prunus import models
@@ -25,5 +25,5 @@ def example_for(network: Any, loaded: Any) -> Any:
         return next(loaded.train.batches(1, most=1))[0]
     description = models.describe(network)
     if description is None:
-        raise PrunusError("--shrink needs an input to follow channels with: give --data.")
+        raise PrunusError(f"{what} needs the shape of an input, which is known of built-in networks only: give --data.")
     return torch.zeros(1, *Description.parse(description).input_shape)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from prunus.cli.evidence import check_data, evidence
+from prunus.cli.evidence import check_data, evidence, measuring
 from prunus.cli.networks import as_described, example_for
 from prunus.cli.options import Json, Model, Out, Seed, Weights
 from prunus.cli.output import check_output, percent, print_json, print_table
@@ -60,7 +60,7 @@ def prune(
     from prunus.data import load
     from prunus.errors import PrunusError
     from prunus.loading import fit
-    from prunus.measures import measured
+    from prunus.measures import check_measurable, measured
     from prunus.pattern import channel
     from prunus.pruning import iterate
     from prunus.schedule import rounds as falling
@@ -82,6 +82,8 @@ def prune(
     where, what = parts.scope_named(scope or "network"), parts.pattern_named(pattern)
     if shrink and what not in (channel(0), channel(1)):
         raise PrunusError(f"--shrink removes whole channels: give --pattern channel(0) or channel(1), not {pattern}.")
+    if score:
+        check_measurable(function)
     needs = inspect.signature(function).parameters
     loaded: Any = load(data) if data else None
     if loaded is None:
@@ -89,8 +91,9 @@ def prune(
     network = models.build(model, loaded) if loaded else as_described(model, weights)
     fit(network, read_weights(weights))
     dense_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
-    example = example_for(network, loaded) if shrink else None
-    channels = wiring(network, example=example) if example is not None else None
+    what_asks = "--shrink" if shrink else "this score" if "flows" in needs else None
+    example: Any = example_for(network, loaded, what_asks) if what_asks else None
+    channels = wiring(network, example=example) if shrink else None
     if channels:
         where = together(channels.outputs if what == channel(0) else channels.inputs, where)
     if method:
@@ -101,7 +104,7 @@ def prune(
             network,
             function,
             falling(density, rounds),
-            lambda pruned: measured(needs, pruned, loaded),
+            measuring(needs, loaded, example),
             scope=where,
             pattern=what,
             allow_empty=allow_empty,
@@ -112,7 +115,7 @@ def prune(
         if reconstruct:
             moved = layerwise.reconstruct(network, kept, **measured(["grams"], network, loaded))
     assign(network, kept.apply(moved))
-    if example is not None:
+    if shrink:
         network = shrunk(network, kept, example=example)
     description = models.describe(network)
     write_weights(output, network.state_dict(), metadata={"model": description} if description else {})

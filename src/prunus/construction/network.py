@@ -43,6 +43,17 @@ def approximate(
     not as usual: uniformly between the smallest and the largest weight of the target (as in the experiment of Pensia et
     al. 2020), on [-1, 1] for diamonds (as in their theorem), hyperbolically for golden series.
 
+    Idea: of the very many subsets of some tens of random numbers, one sums up to nearly any weight; so a random network
+    of twice as many layers, wider by a factor of log(1 / `epsilon`), has a subnetwork that computes nearly the same.
+    Formula: for each weight w, a subset S of `items` random a_i with |w - sum over S of a_i| <= `epsilon`; in diamonds
+    a_i = u_i v_i, as w x = sum over S of v_i max(0, u_i x), those with u_i > 0 for x > 0 and with u_i < 0 for x < 0.
+    Source: Pensia et al. 2020, "Optimal lottery tickets via subset sum: logarithmic over-parameterization is
+    sufficient"; with `nearest_weight`, Malach et al. 2020, "Proving the lottery ticket hypothesis: pruning is all you
+    need"; with `golden_series`, Orseau, Hutter & Rivasplata 2020, "Logarithmic pruning is all you need".
+    Use: to see what the theorems say of a network of yours, with the bound beside the error (`prunus approximate`).
+    Cost: a search among the subsets of `items` numbers for each weight.
+    Differs: the authors' experiment draws one set of numbers for all weights of an output: that is `linear_by_row`.
+
     `target` is a chain of Linear, Conv2d, ReLU, MaxPool2d and Flatten, whether module or function, with biases or
     without; it stays as it is. `input_shape`, of one input, is needed for the bound of convolutions with biases. Raises
     `PrunusError` for any other target, with the operator's name.

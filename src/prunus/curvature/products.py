@@ -15,7 +15,8 @@ def hessian_vector_product(
 ) -> dict[str, Tensor]:
     """H v: the Hessian of the mean loss over all rows, in the prunable weights, times `vector`, in evaluation mode.
 
-    `vector` has the weights' names and shapes. Two backward passes a batch, by differentiating g . v: exact.
+    `vector` has the weights' names and shapes. Two backward passes a batch, by differentiating g . v: exact. BatchNorm
+    without statistics normalises by the batch, as in `prunus.evidence.gradients`.
     Source: Pearlmutter 1994, "Fast exact multiplication by the Hessian".
 
     Raises as `prunus.evidence.gradients` does.
@@ -26,7 +27,7 @@ def hessian_vector_product(
     def measure(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         return _product(_gradients(model, own, inputs, labels, loss), own, directions)
 
-    return averaged(measure, model, batches, "Hessian-vector product")
+    return averaged(measure, model, batches, "Hessian-vector product", fresh=True)
 
 
 def hutchinson_diagonals(
@@ -60,7 +61,7 @@ def hutchinson_diagonals(
                 total.addcmul_(sign, product[name], value=1 / samples)
         return sums
 
-    return averaged(measure, model, batches, "Hessian diagonal")
+    return averaged(measure, model, batches, "Hessian diagonal", fresh=True)
 
 
 def _gradients(

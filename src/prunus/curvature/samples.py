@@ -70,8 +70,8 @@ def inverse_hessian(
     size = sum(weight.numel() for weight in own.values())
     if size * size > LARGEST:
         raise PrunusError(
-            f"{type(model).__name__}: the inverse Hessian of {size:,} weights would take "
-            f"{size * size * 8 / 2**30:,.0f} GiB; prune by woodfisher, or layer by layer (l_obs, sparsegpt)."
+            f"the inverse Hessian of all {size:,} weights would take {size * size * 8 / 2**30:,.0f} GiB: "
+            "prune by woodfisher, or layer by layer (l_obs, sparsegpt)."
         )
     batches = list(batches)
     count = sum(len(labels) for _, labels in batches)

@@ -26,7 +26,7 @@ class Slimmed:
     after every epoch; where they never do, and without `density`, to the end of what `settings` ask for. Measured:
     whether they settled, the step, and of every epoch the distances of its mask from those before it in the window.
 
-    Source: Liu et al. 2017, "Learning efficient convolutional networks through network slimming", equation 1.
+    Source: Liu et al. 2017, "Learning efficient convolutional networks through network slimming".
     """
 
     task: Task

@@ -61,8 +61,8 @@ def l_obs(
     Use: trained networks with some hundred samples, little or no retraining; the best choice here where it is
     affordable.
     Cost: columns^3 for each row of a layer.
-    Differs: it sorts the L_q once, applies the updates one after the other with the first H^-1, and masks at the
-    end; here both are exact.
+    Differs: Dong et al. sort the L_q once, apply the updates one after the other with the first H^-1, and mask at the
+    end; here order and updates are exact, weight after weight.
 
     Raises `PrunusError` for a density outside (0, 1], grams that do not fit, and inputs that depend on each other where
     `damping` is 0.

@@ -18,10 +18,11 @@ def reconstruct(model: nn.Module | Tree, mask: Mask, grams: Tree, *, damping: fl
     Idea: what a mask takes from a row of a layer, the weights that the row keeps make up for as well as they can.
     Formula: min ||(w - v) X||^2 over v that are zero where pruned: v = w - H^-1 E (E^T H^-1 E)^-1 E^T w, with H = X X^T
     plus `damping` times the mean of its diagonal, and E the pruned entries.
-    Source: He, Zhang & Sun 2017, "Channel pruning for accelerating very deep neural networks", on single weights; Han
-    et al.'s magnitude pruning, for one, with this in the place of retraining.
+    Source: the least squares of He, Zhang & Sun 2017, "Channel pruning for accelerating very deep neural networks".
     Use: after a mask from magnitude or Wanda, if there is data but no time to train.
     Cost: p^3 / 3 for each row, with p the most entries that a row has lost.
+    Differs: the paper prunes channels, and fits all rows of a layer to the same ones (`structured.select_channels`);
+    here every row is fitted to the weights that it keeps.
 
     Raises `PrunusError` for a mask or grams that do not fit, and inputs that depend on each other where `damping` is 0.
     """

@@ -39,9 +39,9 @@ def sparsegpt(
     algorithm 1.
     Use: large layers, one shot, no retraining, 50 % or 2:4.
     Cost: columns^3 + rows columns^2 a layer.
-    Differs: it prunes every entry that ties with the last one pruned, zeroes weights whose input is always zero,
-    measures a block behind blocks pruned already (`in_order`, with `blocks`), and computes in single precision; here
-    it is double.
+    Differs: the authors' code prunes every entry that ties with the last one pruned, zeroes weights whose input is
+    always zero, measures a block behind blocks pruned already (`in_order`, with `blocks`), and computes in single
+    precision; here it is double.
 
     Raises `PrunusError` for a density outside (0, 1], another scope, grams that do not fit, a `selection` that neither
     divides `block` nor is a multiple of it, and inputs that depend on each other where `damping` is 0.

@@ -142,6 +142,18 @@ def deep_compression(
     those of the dense network. Finished stages are kept in `folder` (by default a hidden one beside `path`, removed at
     the end), where the same call goes on after an interruption and ends with the same bytes. The file is read back:
     `PrunusError` if it does not hold, bit for bit, what was written.
+
+    Idea: prune, let the weights that are left share values, and write what is frequent in few bits: each stage leaves
+    less for the next, and training in between makes up for what it takes.
+    Formula: before Huffman coding, bits = (kept + fillers) (b_w + b_index) + 32 * 2^b_w for each tensor, with b_index
+    bits for the gap to the next kept weight and a filler, a zero that is stored, where a gap does not fit.
+    Source: Han, Mao & Dally 2016, "Deep compression: compressing deep neural networks with pruning, trained
+    quantization and Huffman coding".
+    Use: any network that is to be a small file; `prunus compress`, with `coding="smallest"` for fewer bytes than the
+    paper's codes.
+    Cost: the dense training, rounds of retraining, and some epochs for the centroids.
+    Differs: the mask falls gradually, and what is pruned learns from the dense network's answers; biases are shared
+    too, and sizes are those of files, with biases and all tables in them.
     """
     started = time.monotonic()
     if teacher is not None:

@@ -11,6 +11,7 @@ from typing import Any
 from prunus import parts
 from prunus.errors import PrunusError, unknown
 from prunus.laboratory import Drawn, Engine, Pruned, Rewound, Shuffled, Task, Trained, serial
+from prunus.measures import check_measurable
 from prunus.progress import Progress, silent
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity, specification
@@ -51,7 +52,7 @@ class Hunt:
         check_seeds(self.seeds)
         check_ranges(self.keep, dict(self.keeps))
         check_step(self.task, self.settings, self.step)
-        parts.score_named(self.score)
+        check_measurable(parts.score_named(self.score))
         parts.pattern_named(self.pattern)
         parts.scope_named(self.scope)
         if self.rewind not in REWINDS:

@@ -340,5 +340,4 @@ def method_named(text: str) -> Method:
             return way(name)
     if ":" not in text and text not in score.__all__:
         raise unknown("method", text, METHODS)
-    parts.score_named(text)
     return masked(sanity.by(text, trained=True))

@@ -12,6 +12,7 @@ from prunus import parts, score
 from prunus.errors import unknown
 from prunus.laboratory import Drawn, Engine, Inverted, Iterated, Pruned, Trained, serial
 from prunus.laboratory.task import code_of
+from prunus.measures import check_measurable
 from prunus.progress import Progress, silent
 from prunus.recipe.lottery_ticket import CONTROLS, Hunt, Scene, scene_of
 from prunus.recipe.replicates import (
@@ -40,11 +41,14 @@ Method = Callable[[Scene], Piece]
 def by(score: str, *, trained: bool, rounds: int = 1) -> Method:
     """What `score`, named as on the command line, keeps of the dense network's weights `trained` or as they start.
 
-    In one shot, or in so many `rounds` with what the score asks for measured anew in each.
+    In one shot, or in so many `rounds` with what the score asks for measured anew in each. Raises `PrunusError` for a
+    score that asks for what cannot be measured.
     """
+    worth = parts.score_named(score)
+    check_measurable(worth)
+    needs = signature(worth).parameters
 
     def found(scene: Scene) -> Pruned:
-        needs = signature(parts.score_named(score)).parameters
         pruned = Pruned(
             scene.hunt.task,
             scene.dense if trained else scene.moment,
@@ -92,7 +96,6 @@ def method_named(text: str) -> Method:
     name = text.removesuffix(AT_START)
     if name == text and ":" not in text:
         raise unknown("method", text, METHODS)
-    parts.score_named(name)
     return by(name, trained=name == text)
 
 

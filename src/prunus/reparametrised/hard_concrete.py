@@ -20,19 +20,19 @@ def drawn(log_alpha: Tensor, noise: Tensor) -> Tensor:
     """Hard concrete gates of `noise`, uniform on (0, 1).
 
     s = sigmoid((log u - log(1 - u) + log alpha) / beta), z = min(1, max(0, s (zeta - gamma) + gamma)), with beta 2/3,
-    gamma -0.1, zeta 1.1. Source: Louizos, Welling & Kingma 2018, equations 10 and 11.
+    gamma -0.1, zeta 1.1. Source: Louizos, Welling & Kingma 2018.
     """
     concrete = torch.sigmoid((noise.logit() + log_alpha) / _TEMPERATURE)
     return (concrete * (_HIGH - _LOW) + _LOW).clamp(0, 1)
 
 
 def likely(log_alpha: Tensor) -> Tensor:
-    """The gates of evaluation: z = min(1, max(0, sigmoid(log alpha) (zeta - gamma) + gamma)); equation 13 there."""
+    """The gates of evaluation: z = min(1, max(0, sigmoid(log alpha) (zeta - gamma) + gamma))."""
     return (log_alpha.sigmoid() * (_HIGH - _LOW) + _LOW).clamp(0, 1)
 
 
 def chance_open(log_alpha: Tensor) -> Tensor:
-    """The probability that a gate is not 0: sigmoid(log alpha - beta log(-gamma / zeta)); equation 12 there."""
+    """The probability that a gate is not 0: sigmoid(log alpha - beta log(-gamma / zeta))."""
     return torch.sigmoid(log_alpha - _TEMPERATURE * log(-_LOW / _HIGH))
 
 
@@ -66,11 +66,13 @@ class HardConcrete:
     """L0 regularisation: gates of weights, or of groups of them, that learn how likely they are open.
 
     Idea: the number of kept weights has no gradient, its expectation over random gates has.
-    Formula: w' = w z, z drawn for each batch from the hard concrete distribution (`drawn`), in evaluation `likely`; the
-    loss gets `strength` times the expected number of kept weights, the sum of `chance_open`. log alpha starts where a
-    gate that is neither stretched nor cut is open with `chance`, and stays within log 100 of 0.
-    Source: Louizos, Welling & Kingma 2018, "Learning sparse neural networks through L0 regularization", equations 10
-    to 13. Gale, Elsen & Hooker 2019 found that it does not scale to ResNet-50.
+    Formula: w' = w z, z = min(1, max(0, s (zeta - gamma) + gamma)), hard concrete, with gamma -0.1, zeta 1.1. For each
+    batch s = sigmoid((log u - log(1 - u) + log alpha) / beta), u uniform and beta 2/3; in evaluation s = sigmoid(log
+    alpha). The loss gets `strength` times the expected number of kept weights, the sum of sigmoid(log alpha - beta
+    log(-gamma / zeta)). log alpha starts where a gate that is neither stretched nor cut is open with `chance`, and
+    stays within log 100 of 0.
+    Source: Louizos, Welling & Kingma 2018, "Learning sparse neural networks through L0 regularization". Gale, Elsen &
+    Hooker 2019, "The state of sparsity in deep neural networks", found that it does not scale to ResNet-50.
     Use: groups, with `axis` 0 for the filters or units of a layer, 1 for its inputs: `shrink` takes them out. None for
     single weights. Strengths are about 0.1 to 1, divided by the rows of the training part, as the loss is a mean.
     Cost: a training with noise, and a number more a gate.

@@ -82,7 +82,7 @@ class Surgery:
     Formula: T = 0 where |w| <= 0.9 t, 1 where |w| > 1.1 t, else as before; t = max(0, mean + `deviations` * deviation)
     of the tensor's nonzero |w| at the start. The network computes with w T, the gradient of w T goes to w. T is decided
     at the start and after step i with probability (1 + `gamma` i)^-`power`, until step `until`.
-    Source: Guo, Yao & Chen 2016, "Dynamic network surgery for efficient DNNs", equations 2 and 3, algorithm 1.
+    Source: Guo, Yao & Chen 2016, "Dynamic network surgery for efficient DNNs", algorithm 1.
     Use: a trained network, and an idea of how much of each layer is needed: `of_tensors` has the deviations of some.
     Cost: a training, with a mask over each weight.
     Differs: the authors' code prunes biases too. Its 0.9 t and 1.1 t are a and b = a + margin in the paper.

@@ -54,10 +54,12 @@ class Quantised:
     """Quantised training: the network computes with weights of 2^`bits` levels, full ones behind them are trained.
 
     Idea: many small steps add up in the full weights until a quantised one changes; so few levels are enough.
-    Formula: w' = `binary(w)` for 1 bit, else `uniform(w, bits)`; the gradient goes straight through where |w| <= 1, and
-    w is held within [-1, 1].
-    Source: Courbariaux et al. 2016, "Binarized neural networks", equations 1 and 4; Hubara et al. 2016, "Quantized
-    neural networks: training neural networks with low precision weights and activations", linear quantisation.
+    Formula: w' = sign(w) for 1 bit, else the nearest of 2^`bits` evenly spaced levels from -1 to 1 - 2^(1 - `bits`);
+    the gradient goes straight through where |w| <= 1, and w is held within [-1, 1]. `scaled`, signs are times the mean
+    |w|, levels times the largest.
+    Source: Courbariaux et al. 2016, "Binarized neural networks"; Hubara et al. 2016, "Quantized neural networks:
+    training neural networks with low precision weights and activations", linear quantisation; for scaled signs,
+    Rastegari et al. 2016, "XNOR-Net".
     Use: files of a bit or a few a weight; `codebooks` are exact, and `prunus.save` finds them by itself. `scaled` where
     no BatchNorm follows each layer to make up for the size of the weights.
     Cost: a training of full precision with a rounding of each weight; nothing is multiplied faster here.

@@ -20,7 +20,7 @@ def divergence(log_alpha: Tensor) -> Tensor:
 
     KL = k1 - k1 sigmoid(k2 + k3 log alpha) + log(1 + 1 / alpha) / 2, (k1, k2, k3) = (0.63576, 1.87320, 1.48695), which
     is within 0.0094 of the exact one for log alpha from -10 to 10, farthest at -3.5.
-    Source: Molchanov et al. 2017, equation 14.
+    Source: Molchanov et al. 2017.
     """
     return _K1 * torch.sigmoid(-_K2 - _K3 * log_alpha) + 0.5 * F.softplus(-log_alpha)
 
@@ -67,12 +67,13 @@ class VariationalDropout:
 
     Idea: a posterior N(w, s^2) of each weight, learned against a prior that likes noise; where s is far larger than w,
     the weight says nothing.
-    Formula: the loss gets `strength` * sum KL (see `divergence`), log alpha = log s^2 - log w^2 within [-8, 8]; w is
-    pruned where log alpha > `threshold`. In training, each output is drawn with mean x w and variance x^2 s^2 (local
-    reparametrisation), which are the trained numbers (additive noise). `strength` is 1 / (rows of the training part),
-    as the loss is a mean over rows.
+    Formula: the loss gets `strength` * sum KL, with KL = k1 - k1 sigmoid(k2 + k3 log alpha) + log(1 + 1 / alpha) / 2,
+    (k1, k2, k3) = (0.63576, 1.87320, 1.48695), and log alpha = log s^2 - log w^2 within [-8, 8]; w is pruned where log
+    alpha > `threshold`. In training, each output is drawn with mean x w and variance x^2 s^2 (local reparametrisation);
+    w and log s^2 are what is trained (additive noise). `strength` is 1 / (rows of the training part), as the loss is a
+    mean over rows.
     Source: Kingma, Salimans & Welling 2015, "Variational dropout and the local reparameterization trick"; Molchanov,
-    Ashukha & Vetrov 2017, "Variational dropout sparsifies deep neural networks", section 4, equation 14.
+    Ashukha & Vetrov 2017, "Variational dropout sparsifies deep neural networks", section 4.
     Use: LeNets to a percent and below, with nothing to tune per layer; `warm_up` over the first epochs, or a trained
     network to start with, else it prunes all before it has learned. Linear and Conv2d only.
     Cost: twice the multiplications in training, twice the parameters; the data's loss gets noise.

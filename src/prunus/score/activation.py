@@ -13,13 +13,13 @@ def wanda(weights: Tree, input_norms: Tree) -> dict[str, Tensor]:
 
     Idea: inputs of large models differ in scale by orders of magnitude, and a small weight on a large input matters.
     Formula: |w_ij| ||x_j||, the square root of the layer error that zeroing w_ij alone causes.
-    Source: Sun et al. 2024, "A simple and effective pruning approach for large language models", equation 1, compared
-    within each output: `scope=scope.row`, or `n_of_m`.
+    Source: Sun et al. 2024, "A simple and effective pruning approach for large language models", compared within each
+    output: `scope=scope.row`, or `n_of_m`.
     Use: large pretrained networks, without retraining, with some hundred samples; `prunus.layerwise.reconstruct`
     afterwards lowers the layers' errors.
     Cost: a forward pass (`prunus.evidence.input_norms`: (1, in), ... as they multiply the weights).
-    Differs: it measures block after block, behind blocks that are pruned already (`prunus.layerwise.in_order`), and
-    takes the root of the mean square, which ranks the same within a layer.
+    Differs: its authors measure block after block, behind blocks that are pruned already (`prunus.layerwise.in_order`),
+    and take the root of the mean square, which ranks the same within a layer.
     """
     check_names(input_norms, weights)
     return {name: w.abs() * _fitting(name, w, input_norms[name]) for name, w in weights.items()}

@@ -26,11 +26,11 @@ def fisher(weights: Tree, squared_gradients: Tree) -> dict[str, Tensor]:
     """F w^2 / 2: `obd` with the Fisher information for the Hessian, which it equals in expectation for a perfect model.
 
     Idea: squared gradients of single samples need no second derivatives, and are never negative.
-    Formula: F w^2 / 2 with F the mean over samples of g^2.
-    Source: Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning", on single weights
-    (theirs are for feature maps, whose gradients they sum before squaring: pattern `channel(0)` sums the scores).
+    Formula: F w^2 / 2 with F the mean over samples of g^2, at the labels of the data: the empirical Fisher.
+    Source: Theis et al. 2018, "Faster gaze prediction with dense networks and Fisher pruning".
     Use: as `obd`, on any network that `torch.func.vmap` runs.
     Cost: a backward pass with gradients of single samples (`prunus.evidence.squared_gradients`).
-    Differs: labels are those of the data there too, the empirical Fisher.
+    Differs: the authors prune feature maps, whose gradients they sum before they square them; here the pattern
+    `channel(0)` sums the scores of single weights.
     """
     return {name: f * w.square() / 2 for name, (w, f) in zipped(weights, squared_gradients)}

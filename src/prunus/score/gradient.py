@@ -10,15 +10,15 @@ def taylor(weights: Tree, gradients: Tree) -> dict[str, Tensor]:
 
     Idea: an entry whose removal hardly moves the loss is not needed; one look at data tells, before any training.
     Formula: |w g| = |dL/dc| at c = 1, where every weight is c w.
-    Source: Lee et al. 2019, "SNIP: single-shot network pruning based on connection sensitivity"; Molchanov et al. 2017,
-    "Pruning convolutional neural networks for resource efficient inference", eq. 7, of what is trained.
+    Source: Lee et al. 2019, "SNIP: single-shot network pruning based on connection sensitivity"; after training, and of
+    feature maps, Molchanov et al. 2017, "Pruning convolutional neural networks for resource efficient inference".
     Use: before training, with `scope.network`, in one shot; where that would empty layers, with `pruning.iterate` along
     `schedule.rounds` (Verdenius et al. 2020, "Pruning via iterative ranking of sensitivity statistics"; de Jorge et al.
     2021, "Progressive skeletonization").
     Cost: one gradient; iterated, one a round.
     Differs: SNIP's authors take one batch, score biases too, and draw weights anew for what they then train; that they
-    divide by the sum of all scores ranks alike. BatchNorm works as in evaluation, there as in `evidence.gradients`:
-    before training it leaves its input nearly as it is.
+    divide by the sum of all scores ranks alike. BatchNorm works there as in evaluation, which before training leaves
+    its input as it is; in `evidence.gradients` it then normalises by the batch, as it will in training.
     """
     return {name: (w * g).abs() for name, (w, g) in zipped(weights, gradients)}
 
@@ -47,7 +47,6 @@ def grasp(weights: Tree, hessian_gradients: Tree) -> dict[str, Tensor]:
     Use: before training, in one shot, with `scope.network`.
     Cost: two gradients and a Hessian product over the data, about four gradients.
     Differs: its authors draw the weights of linear layers anew before they score, and look at 10 to 25 images of each
-    class (`evidence.of_each_class`) in two halves, with BatchNorm in training mode, which normalises by the batch; in
-    `evidence.hessian_gradients` it works as in evaluation, and before training leaves its input nearly as it is.
+    class (`evidence.of_each_class`) in two halves.
     """
     return {name: w * hg for name, (w, hg) in zipped(weights, hessian_gradients)}

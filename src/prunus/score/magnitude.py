@@ -64,7 +64,7 @@ def magnitude_increase(weights: Tree, initial: Tree) -> dict[str, Tensor]:
 
 
 def movement(weights: Tree, initial: Tree) -> dict[str, Tensor]:
-    """|w_f - w_i|: how far an entry went."""
+    """|w_f - w_i|: how far an entry went. Movement pruning (Sanh et al. 2020) is `reparametrised.Movement`."""
     return _of_both(weights, initial, lambda final, start: (final - start).abs())
 
 

@@ -43,13 +43,7 @@ def in_components(
     go.
     Formula: with E[u u^T] = C diag(lambda) C^T over all rows of `batches` (and positions, of convolutions), W u = (W
     C)(C^T u). A layer "x" becomes "x.basis", which makes the components C^T u, and "x.reader". Also given are lambda,
-    (in,) for each weight "x.reader.weight", largest first, the evidence for `component`:
-
-        network, variances = in_components(model, ["fc1.weight"], batches)
-        readers = {name: network.get_parameter(name) for name in variances}
-        mask = prune(readers, component, 0.3, pattern=channel(1), variances=variances)
-        small = shrink(network, mask, example=x)
-
+    (in,) for each weight "x.reader.weight", largest first, the evidence for `component`.
     Source: Levin, Leen & Moody 1994, "Fast pruning using principal components".
     Use: trained networks with many correlated inputs, without training on. Of n inputs and m outputs with r components
     kept, r (n + m) weights are left of n m. `batches` yields (inputs, labels).
@@ -57,6 +51,11 @@ def in_components(
     Differs: the authors leave W C_r C_r^T in the place of W, as many weights of a lower rank; they go from the first
     layer to the last, each measured where those before are pruned, as far as the error on held-out data does not rise.
     Here all layers are measured as the network is; call it layer by layer for theirs.
+
+        network, variances = in_components(model, ["fc1.weight"], batches)
+        readers = {name: network.get_parameter(name) for name in variances}
+        mask = prune(readers, component, 0.3, pattern=channel(1), variances=variances)
+        small = shrink(network, mask, example=x)
 
     Raises `PrunusError` for weights of anything but Linear and Conv2d without groups, and without batches.
     """

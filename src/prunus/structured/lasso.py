@@ -17,7 +17,7 @@ def penalty(values: Tree, pattern: Pattern) -> Tensor:
     Groups are the atoms of `pattern`: `channel(0)` filters, `channel(1)` input channels, `column` filter shapes,
     `whole` layers around which there is a shortcut. The slope at a group of zeros is 0. Penalties of several patterns
     may be added; groups then hover about zero, where `GroupLasso` takes them to it. Source: Wen et al. 2016, "Learning
-    structured sparsity in deep neural networks", equation 4.
+    structured sparsity in deep neural networks".
 
     >>> from prunus.pattern import channel
     >>> penalty({"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}, channel(0)).item()
@@ -32,7 +32,7 @@ def proximal(weight: Tensor, pattern: Pattern, threshold: float) -> Tensor:
 
     Closed form: w_g max(0, 1 - threshold / |w_g|), with +0.0 where a group is no longer than the threshold. With
     `element` it is soft thresholding. Source: Yuan & Lin 2006, "Model selection and estimation in regression with
-    grouped variables", equation 2.4. Raises `PrunusError` for a threshold below 0.
+    grouped variables". Raises `PrunusError` for a threshold below 0.
 
     >>> from prunus.pattern import channel
     >>> proximal(torch.tensor([[3.0, 4.0], [0.6, -0.8]]), channel(0), 1.0)
@@ -55,7 +55,7 @@ class GroupLasso:
     others.
     Formula: w_g <- w_g max(0, 1 - t / |w_g|), with t the strength times the parameter's present learning rate, and
     times 1 / (1 - momentum) where SGD has one, whose steps are longer by that.
-    Source: Wen et al. 2016, "Learning structured sparsity in deep neural networks", equations 2 to 4.
+    Source: Wen et al. 2016, "Learning structured sparsity in deep neural networks".
     Use: while a network trains, from scratch or before it is pruned; groups are the atoms of `pattern`, as `penalty`
     tells, of one size or with a strength for each. Then `Mask.of_nonzero(model)` is what is left, `spread` it to what
     reads it, and `shrink`.

@@ -28,7 +28,7 @@ def scales(model: nn.Module) -> dict[str, nn.Parameter]:
 def penalty(model: nn.Module) -> Tensor:
     """The sum of |gamma| over all BatchNorm scales, a scalar to be added to the loss, times 1e-4 in the paper.
 
-    It is equation 1 there; `GroupLasso(optimizer, scales(model), 1e-4, pattern=element)` takes scales to zero itself.
+    `GroupLasso(optimizer, scales(model), 1e-4, pattern=element)` takes scales to zero itself.
     Raises `PrunusError` for a model without BatchNorm scales.
 
     >>> penalty(nn.Sequential(nn.BatchNorm1d(3), nn.BatchNorm1d(2))).item()

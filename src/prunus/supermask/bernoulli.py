@@ -41,6 +41,7 @@ class Bernoulli:
     Source: Zhou et al. 2019, "Deconstructing lottery tickets: zeros, signs, and the supermask", section 5.
     Use: where any density will do: how many are kept is found, not given.
     Cost: a training, for many epochs.
+    Differs: the authors' code samples masks in evaluation too; here there is one mask, so one network and one file.
     """
 
     def __init__(self, model: nn.Module, start: Start, *, chance: float = 0.5, rescale: float = 1.0) -> None:

@@ -35,7 +35,7 @@ class EdgePopup:
     Idea: a wide random network holds a good one already; learn which edges to keep, never what they weigh.
     Formula: the effective weight is w where |score| is among the largest, else 0; its gradient times w sign(score) is
     that of the score.
-    Source: Ramanujan et al. 2020, "What's hidden in a randomly weighted neural network?", section 3.2, equations 3-7.
+    Source: Ramanujan et al. 2020, "What's hidden in a randomly weighted neural network?", section 3.2.
     Use: where the file is to be a seed and a mask, of half the weights or so; far sparser, layers break.
     Cost: a training, and a ranking of all scores at every step.
     Differs: the paper ranks scores; its authors' code, and this, ranks |score|.

@@ -38,9 +38,12 @@ class GemMiner:
     until `density` of them are left. The gradient of p goes straight through the rounding; `strength` times the sum of
     p^2 is added to the loss. Scores start uniform in [0, 1]. Each tensor is (total / kept)^`rescale` times larger, for
     networks without the BatchNorm that the paper's have.
+
     Idea: a mask that is learned before the weights are, and is good before and after they are trained.
-    Source: Sreenivasan et al. 2022, "Rare Gems: finding lottery tickets at initialization", algorithm 1. It prints the
-    part that goes as 1 - e^(cT); it is the part that stays which shrinks so, with c = ln(density) / E.
+    Formula: w_effective = w q [p >= 1/2], where q is 1 for the part `density`^(k / K) of all weights that the first k
+    of K freezings left; the loss gets `strength` * sum p^2, and p is clipped to [0, 1] after each step.
+    Source: Sreenivasan et al. 2022, "Rare Gems: finding lottery tickets at initialization", algorithm 1, where the
+    part that goes is printed as 1 - e^(cT): with c = ln(1 / density) / E it has to be 1 - e^(-cT).
     Use: `survivors` to train from the same start, `found` as a network that was never trained.
     Cost: a training.
     """

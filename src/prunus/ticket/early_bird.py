@@ -21,6 +21,15 @@ class EarlyBird:
     last `window` masks are in hand and the newest differs from none of the others in more than `threshold` of all
     channels. Its state may be part of a checkpoint.
 
+    Idea: which channels matter shows in a few epochs, long before their weights have settled; so the rest of the
+    training can be that of the small network.
+    Formula: the masks of the last `window` epochs keep the largest |gamma| of all layers; the ticket is drawn where the
+    newest is at most `threshold` from each of the others, in parts of all channels that differ.
+    Source: You et al. 2020, "Drawing early-bird tickets: towards more efficient training of deep networks", section 3.
+    Use: while a network with BatchNorm trains, with a penalty on its scales (`structured.slimming.penalty`); then
+    `structured.keep_channels`, `shrink`, and train on.
+    Cost: a sort of the scales each epoch.
+
     >>> model, early_bird = nn.BatchNorm1d(4), EarlyBird(0.5, window=3)
     >>> [early_bird.update(model) for _ in range(3)]
     [False, False, True]
