@@ -52,5 +52,7 @@ def test_refusals():
         inverse_hessian(network, [row], damping=0)
     with pytest.raises(PrunusError, match="at least one batch"):
         inverse_hessian(network, [])
-    with pytest.raises(PrunusError, match=r"^the inverse Hessian of all 30,000 weights would take 7 GiB: prune layer"):
+    with pytest.raises(
+        PrunusError, match=r"^the inverse Hessian of all 30,000 weights would take 7 GiB: prune by woodfisher"
+    ):
         inverse_hessian(nn.Linear(300, 100), [row])

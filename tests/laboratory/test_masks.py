@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch import nn
 
 from prunus.errors import PrunusError
 from prunus.laboratory import Drawn, Inverted, Iterated, MaskFile, Pruned, Shuffled
@@ -188,13 +189,15 @@ def test_a_score_that_looks_at_the_start() -> None:
 
 
 def test_a_score_that_looks_at_gradients() -> None:
-    """Oracle: backward() on all rows at once, in evaluation mode."""
+    """Oracle: backward() on 256 rows after the other, without dropout, BatchNorm by the batch as before training."""
     start = make(Drawn(NOISY, 3)).result
     model = network(NOISY, start)  # type: ignore[arg-type]
     split = NOISY.read().train
-    model.eval()
+    for module in model.modules():
+        module.training = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
     inputs = (split.inputs.float() - split.offset[:, None, None]) / split.scale[:, None, None]
-    F.cross_entropy(model(inputs), split.labels).backward()
+    for rows, labels in zip(inputs.split(256), split.labels.split(256), strict=True):
+        F.cross_entropy(model(rows), labels, reduction="sum").backward()
     before = torch.get_rng_state()
     found = make(Pruned(NOISY, Given(start), keep=0.5, score="gradient")).result
     assert torch.get_rng_state().equal(before)
