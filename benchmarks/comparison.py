@@ -118,14 +118,11 @@ def judged(statement: str, row: Row) -> dict[str, str]:
     count = len(row.accuracy.accuracy)
     shuffled = Verdict(lost(row)["shuffled"], count, TEST_ROWS)
     loses = shuffled.errors > limit(count)
-    if row.method in AFTER:
-        verdict = "yes" if loses else "not told apart"
-    else:
-        verdict = "no" if loses else "yes"
+    seen, unseen = ("yes", "not told apart") if row.method in AFTER else ("no", "yes")
     return {
         "published": statement,
         "measured": f"{shuffled.difference.mean:+.2f} +- {shuffled.error:.2f} points, {shuffled.errors:.1f} errors",
-        "holds": verdict,
+        "holds": seen if loses else unseen,
     }
 
 
