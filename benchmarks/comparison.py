@@ -50,7 +50,7 @@ def main() -> None:
             "dense": asdict(found.dense),
             "dense_bytes": found.dense_bytes,
             "rows": [asdict(row) for row in found.rows],
-            "lost": {row.method: lost(row) for row in found.rows},
+            "lost": {row.method: {name: asdict(one) for name, one in lost(row).items()} for row in found.rows},
             "statements": said,
         },
     )
