@@ -21,12 +21,10 @@ from prunus.recipe.compared import Comparison, Row
 from prunus.recipe.comparison import Plan, compare
 from prunus.recipe.replicates import Difference, difference
 from prunus.recipe.usual import comparison_settings, ticket_task
-from prunus.recipe.verdict import Verdict, limit
 from prunus.store import Store
 
 BEFORE, AFTER = ("snip", "grasp", "synflow"), ("magnitude-fine-tuned", "iterative")
 METHODS = (*BEFORE, "gradual", "rigl", *AFTER)
-TEST_ROWS = 10_000
 
 
 def main() -> None:
@@ -115,9 +113,9 @@ def statements(found: Comparison) -> list[dict[str, str]]:
 
 def judged(statement: str, row: Row) -> dict[str, str]:
     """Something is lost where chance does that to so few seeds in one of twenty cases at most."""
-    count = len(row.accuracy.accuracy)
-    shuffled = Verdict(lost(row)["shuffled"], count, TEST_ROWS)
-    loses = shuffled.errors > limit(count)
+    assert row.verdict
+    shuffled = replace(row.verdict, difference=lost(row)["shuffled"])
+    loses = shuffled.word == "better"
     seen, unseen = ("yes", "not told apart") if row.method in AFTER else ("no", "yes")
     return {
         "published": statement,

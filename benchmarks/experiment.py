@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from prunus.laboratory import Engine, Task, pool, serial
+from prunus.recipe.replicates import Difference
 from prunus.recipe.tables import Row
 from prunus.settings import Settings
 
@@ -56,6 +57,13 @@ def contents(path: Path) -> dict[str, str]:
         for file in sorted(files)
         if file.name != "about.json"
     }
+
+
+def verdict(difference: Difference, least: float) -> str:
+    """Whether the difference is `least` or more, if that is beyond two standard errors."""
+    if abs(difference.mean - least) <= 2 * difference.error:
+        return "not told apart"
+    return "holds" if difference.mean > least else "does not hold"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

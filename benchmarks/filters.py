@@ -25,7 +25,7 @@ from statistics import fmean, stdev
 
 import torch
 
-from experiment import print_table
+from experiment import print_table, verdict
 from machine import keep
 from prunus.batchnorm import recalibrate
 from prunus.evaluation import evaluate
@@ -302,14 +302,7 @@ def statements(table: Mapping[str, Row]) -> list[tuple[str, str, str]]:
         for claim, figures, one, other, least in claims
         if {one, other} <= table.keys()
     ]
-    return [(claim, f"{apart.mean:+.2f} ± {apart.error:.2f}", word(apart, least)) for claim, apart, least in found]
-
-
-def word(apart: Difference, least: float) -> str:
-    """Whether the difference is `least` or more, if that is beyond two standard errors."""
-    if abs(apart.mean - least) <= 2 * apart.error:
-        return "not told apart"
-    return "holds" if apart.mean > least else "does not hold"
+    return [(claim, f"{apart.mean:+.2f} ± {apart.error:.2f}", verdict(apart, least)) for claim, apart, least in found]
 
 
 def time(options: argparse.Namespace) -> None:

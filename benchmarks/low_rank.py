@@ -25,12 +25,13 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from experiment import print_rows, print_table
+from experiment import print_rows, print_table, verdict
 from machine import keep
 from prunus.laboratory import Drawn, Factored, Pruned, Task, Trained, serial, size
 from prunus.low_rank import low_rank
 from prunus.progress import shown
 from prunus.recipe.bench import race
+from prunus.recipe.replicates import Difference
 from prunus.recipe.tables import Row, keep_table
 from prunus.settings import Settings
 from prunus.store import Piece, Store, identity
@@ -165,11 +166,10 @@ def statements(rows: list[Row]) -> str:
 
 
 def apart(right: dict[str, tuple[float, ...]], one: str, other: str, least: float) -> str:
-    """Whether `one` is above `other` by `least`, by more than two standard errors."""
+    """How far `one` is above `other`, and whether by `least`."""
     each = [a - b for a, b in zip(right[one], right[other], strict=True)]
-    mean, error = fmean(each), stdev(each) / len(each) ** 0.5
-    verdict = "undecided" if abs(mean - least) < 2 * error else "holds" if mean > least else "does not hold"
-    return f"{mean:+.2f}, standard error {error:.2f}: {verdict}"
+    found = Difference(fmean(each), stdev(each) / len(each) ** 0.5)
+    return f"{found.mean:+.2f}, standard error {found.error:.2f}: {verdict(found, least)}"
 
 
 def time(options: argparse.Namespace) -> None:

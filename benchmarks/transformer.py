@@ -234,6 +234,11 @@ class Bench:
     def batches(self, count: int) -> list[tuple[object, None]]:
         return self.encoder.batches(drawn(self.encoder.train, count, self.seed))
 
+    def layers(self, count: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weights of the layers that run on so many sentences, and the grams of what they read."""
+        grams = input_grams(self.encoder.model, self.batches(count))
+        return {name: self.own[name] for name in grams}, grams
+
     def row(self, method: str, pattern: str, way: str, changed: Tree, **more: object) -> Row:
         """`changed` has some weights, and the others are the dense model's."""
         errors = self.judge.errors(self.own | dict(changed))
@@ -245,8 +250,7 @@ def dense(bench: Bench) -> list[Row]:
 
 
 def at_once(bench: Bench) -> list[Row]:
-    grams = input_grams(bench.encoder.model, bench.batches(128))
-    layers = {name: bench.own[name] for name in grams}
+    layers, grams = bench.layers(128)
     return [
         bench.row(name, pattern.name, "at once", method(layers, grams)[0])
         for pattern in (*PATTERNS, *SPARSER)
@@ -262,8 +266,7 @@ def ordered(bench: Bench, pattern: Pattern, name: str) -> list[Row]:
 def of_sizes(bench: Bench) -> list[Row]:
     rows = []
     for count in (32, 512):
-        grams = input_grams(bench.encoder.model, bench.batches(count))
-        layers = {name: bench.own[name] for name in grams}
+        layers, grams = bench.layers(count)
         for name in ("Wanda", "SparseGPT"):
             weights, _ = methods(PATTERNS[-1], bench.seed)[name](layers, grams)
             rows.append(bench.row(name, "2:4", f"at once, {count} sentences", weights))
@@ -272,8 +275,7 @@ def of_sizes(bench: Bench) -> list[Row]:
 
 def least_squares(bench: Bench) -> list[Row]:
     """2:4 by magnitude, and the best weights for that mask."""
-    grams = input_grams(bench.encoder.model, bench.batches(128))
-    layers = {name: bench.own[name] for name in grams}
+    layers, grams = bench.layers(128)
     mask = prune(layers, magnitude, 0.5, scope=scope.n_of_m(2, 4))
     return [bench.row("magnitude + least squares", "2:4", "at once", reconstruct(layers, mask, grams))]
 
